@@ -1,0 +1,16 @@
+//! The pure domain of Windlass: ids, states, graph, binding, retry and scheduling rules.
+//!
+//! No I/O, no clock, no async: time and facts come in as values, decisions go out.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod digest;
+mod home;
+mod id;
+mod state;
+mod suggest;
+
+pub use digest::{Digest, InvalidDigest};
+pub use home::Home;
+pub use id::{AttemptNumber, InvalidStepPath, LeaseId, RunId, StepIndex, StepPath, WorkerName};
+pub use state::{AttemptState, RunState, StepState, Timestamp};
+pub use suggest::nearest;

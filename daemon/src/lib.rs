@@ -1,0 +1,11 @@
+//! The daemon: understands pipelines, decides what runs, records every run.
+
+pub mod clock;
+mod compile;
+pub mod config;
+mod engine;
+mod fleet;
+mod logs;
+mod rpc;
+mod server;
+mod store;

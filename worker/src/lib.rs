@@ -1,0 +1,9 @@
+//! The worker: leases attempts and runs them, through a keeper that owns their processes.
+
+mod attempt;
+mod environment;
+mod executor;
+pub mod keeper;
+mod runner;
+mod session;
+mod workspace;
