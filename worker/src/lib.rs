@@ -1,9 +1,12 @@
 //! The worker: leases attempts and runs them, through a keeper that owns their processes.
 
 mod attempt;
+mod clock;
 mod environment;
 mod executor;
 pub mod keeper;
 mod runner;
 mod session;
 mod workspace;
+
+pub use clock::{Clock, wall};
