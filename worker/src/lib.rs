@@ -10,3 +10,4 @@ mod session;
 mod workspace;
 
 pub use clock::{Clock, wall};
+pub use executor::KeeperCommand;

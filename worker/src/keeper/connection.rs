@@ -16,6 +16,8 @@ pub(super) struct Connection {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// It is watched for room to send.
+    pub(super) waits_to_send: bool,
 }
 
 /// The worker is gone, or says what cannot be understood.
@@ -34,7 +36,7 @@ pub(super) enum ConnectionLost {
 impl Connection {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, input: Vec::new(), output: Vec::new() })
+        Ok(Self { stream, input: Vec::new(), output: Vec::new(), waits_to_send: false })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -409,10 +409,15 @@ impl Keeper {
                 attempt.growth().for_each(|grew| connection.put(News::Grew(grew)));
             }
         }
+        let waited = connection.waits_to_send;
         let result = connection.flush().and_then(|flushed| {
-            let flags = if flushed { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
-            let token = EventData::new_u64(CONNECTION);
-            epoll::modify(&self.epoll, connection.fd(), token, flags).map_err(io::Error::from)?;
+            connection.waits_to_send = !flushed;
+            if waited != connection.waits_to_send {
+                let flags = if flushed { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
+                let token = EventData::new_u64(CONNECTION);
+                epoll::modify(&self.epoll, connection.fd(), token, flags)
+                    .map_err(io::Error::from)?;
+            }
             Ok(())
         });
         if let Err(lost) = result {
