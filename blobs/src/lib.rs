@@ -7,6 +7,8 @@ mod materialise;
 pub mod snapshot;
 mod stamp;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use changes::{Change, ChangeSet};

@@ -86,6 +86,7 @@ pub(super) struct Wanted {
 impl Wanted {
     pub(super) fn new(root: &Path, globs: &[String]) -> Result<Self, SnapshotError> {
         let mut builder = GitignoreBuilder::new(root);
+        builder.allow_unclosed_class(false);
         let mut starts = Vec::new();
         for glob in globs {
             let wrong = |source| SnapshotError::Pattern { glob: glob.clone(), source };

@@ -127,15 +127,16 @@ impl Walk {
         };
         let here = Entry { path: &path, name, entry, kind };
         let named = self.wanted.names(here.path, kind.is_dir());
-        let open = stance == Stance::Open && !self.wanted.refuses(here.path, kind.is_dir());
-        let closed = stance == Stance::Closed;
-        if named || open {
-            return self.take(&here, rules, Stance::Open);
+        let refused = self.wanted.refuses(here.path, kind.is_dir());
+        match stance {
+            _ if named => self.take(&here, rules, Stance::Open),
+            Stance::Open if !refused => self.take(&here, rules, Stance::Open),
+            Stance::Ruled if !Rules::ignore(rules, here.path, kind.is_dir()) => {
+                self.take(&here, rules, Stance::Ruled)
+            }
+            Stance::Closed => self.pass_by(here, rules, true),
+            Stance::Open | Stance::Ruled => self.pass_by(here, rules, false),
         }
-        if closed || Rules::ignore(rules, here.path, kind.is_dir()) {
-            return self.pass_by(here, rules, closed);
-        }
-        self.take(&here, rules, Stance::Ruled)
     }
 
     /// An entry that is not taken itself; something below it may be.
