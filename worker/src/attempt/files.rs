@@ -20,8 +20,6 @@ pub(crate) struct AttemptDir {
 pub(crate) struct Prepared {
     pub(crate) argv: Vec<String>,
     pub(crate) environment_digest: String,
-    /// What the workspace needs in order to capture.
-    pub(crate) place: serde_json::Value,
 }
 
 impl AttemptDir {
