@@ -6,7 +6,7 @@ use super::{
     gather::{Gathered, gather},
 };
 
-/// Most files that one attempt may change.
+/// Most files that one attempt may change, unless the worker is told otherwise.
 pub(super) const MAX_CHANGED: usize = 100_000;
 
 /// Most paths that are named as skipped.
@@ -61,7 +61,7 @@ impl Workspaces {
     /// overlay be unmounted. May be done again, with the same result, until the attempt is
     /// discarded.
     pub(crate) fn capture(&self, prepared: &Prepared) -> Result<Captured, WorkspaceError> {
-        let Gathered { after, skipped } = gather(&self.store, prepared)?;
+        let Gathered { after, skipped } = gather(&self.store, prepared, self.max_changed)?;
         let changes = ChangeSet::between(&prepared.view.tree, &after);
         if changes.is_empty() {
             return Ok(Captured { changes: None, artifacts: Vec::new(), skipped });

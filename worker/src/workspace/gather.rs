@@ -10,7 +10,7 @@ use windlass_blobs::{FileNode, Node, Stamp, Store, StoreError, Tree, check_path,
 
 use super::{
     Prepared, Skipped, WorkspaceError,
-    capture::{MAX_CHANGED, MAX_SKIPPED, Why},
+    capture::{MAX_SKIPPED, Why},
     upper::{is_opaque, is_whiteout},
 };
 
@@ -24,6 +24,7 @@ pub(super) struct Gather<'a> {
     source: Source<'a>,
     after: Tree,
     changed: usize,
+    max_changed: usize,
     skipped: Vec<Skipped>,
 }
 
@@ -42,7 +43,11 @@ pub(super) struct Gathered {
 }
 
 /// Reads the working directory, keeping in `store` what the step wrote.
-pub(super) fn gather(store: &Store, prepared: &Prepared) -> Result<Gathered, WorkspaceError> {
+pub(super) fn gather(
+    store: &Store,
+    prepared: &Prepared,
+    max_changed: usize,
+) -> Result<Gathered, WorkspaceError> {
     let before = &prepared.view.tree;
     let (source, after, root) = match &prepared.mount {
         Some(overlay) => {
@@ -51,7 +56,8 @@ pub(super) fn gather(store: &Store, prepared: &Prepared) -> Result<Gathered, Wor
         }
         None => (Source::Copies { laid: &prepared.laid }, Tree::default(), &prepared.cwd),
     };
-    let mut gather = Gather { store, before, source, after, changed: 0, skipped: Vec::new() };
+    let skipped = Vec::new();
+    let mut gather = Gather { store, before, source, after, changed: 0, max_changed, skipped };
     gather.directory(root, "")?;
     Ok(Gathered { after: gather.after, skipped: gather.skipped })
 }
@@ -215,8 +221,8 @@ impl Gather<'_> {
 
     fn count(&mut self) -> Result<(), WorkspaceError> {
         self.changed += 1;
-        if self.changed > MAX_CHANGED {
-            return Err(WorkspaceError::TooManyChanges { limit: MAX_CHANGED });
+        if self.changed > self.max_changed {
+            return Err(WorkspaceError::TooManyChanges { limit: self.max_changed });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use windlass_core::Digest;
 
 use super::{
     Mode, Overlay, WorkspaceError,
+    capture::MAX_CHANGED,
     trees::{TreeDir, Trees},
     views::{View, Views},
 };
@@ -18,6 +19,7 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Workspaces {
     pub(super) store: Arc<Store>,
+    pub(super) max_changed: usize,
     mode: Mode,
     views: Views,
 }
@@ -45,7 +47,13 @@ impl Workspaces {
     ) -> Result<Self, WorkspaceError> {
         let overlay = mode != Mode::Copy;
         let trees = overlay.then(|| Trees::open(work_dir.join("trees"))).transpose()?;
-        Ok(Self { views: Views::new(Arc::clone(&store), trees), store, mode })
+        let views = Views::new(Arc::clone(&store), trees);
+        Ok(Self { views, store, mode, max_changed: MAX_CHANGED })
+    }
+
+    /// Refuses attempts that change more files than `limit`.
+    pub(crate) fn with_max_changed(self, limit: usize) -> Self {
+        Self { max_changed: limit, ..self }
     }
 
     /// Makes the working directory of a new attempt in `attempt_dir`: what `snapshot` holds, with
