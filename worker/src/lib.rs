@@ -7,8 +7,9 @@ mod executor;
 pub mod keeper;
 mod runner;
 mod session;
-#[expect(dead_code, unused_imports, reason = "what calls it comes with the attempt")]
+mod worker;
 mod workspace;
 
 pub use clock::{Clock, wall};
 pub use executor::KeeperCommand;
+pub use worker::{WorkerConfig, WorkerError, run};

@@ -54,10 +54,14 @@ pub(super) async fn collect(
 ) -> Collected {
     let blobs = Arc::clone(&context.blobs);
     let workspaces = Arc::clone(&context.workspaces);
-    let python = context.interpreters.python_result(dir);
+    let python = context.interpreters.python_result(dir, &task);
     let dir = dir.clone();
     let work = move || {
-        let mut collected = Collected { calls: python.calls.clone(), ..Collected::default() };
+        let mut collected = Collected {
+            calls: python.calls.clone(),
+            remarks: python.remarks.clone(),
+            ..Collected::default()
+        };
         match workspaces.capture(&place) {
             Ok(captured) => collected.take_capture(captured),
             Err(error) => collected.spoilt = Some(StartFailure::caused(&error)),

@@ -24,7 +24,7 @@ pub(super) fn write_files(
     task: &Task,
     blobs: &dyn BlobAccess,
 ) -> Result<(), StartFailure> {
-    for place in [&dir.root().join("io"), &dir.inputs(), &dir.outputs()] {
+    for place in [&dir.io(), &dir.inputs(), &dir.outputs()] {
         fs::create_dir(place).map_err(|e| StartFailure::io("make the attempt's directory", e))?;
     }
     let params = params_json(&task.args, blobs)?;

@@ -81,6 +81,11 @@ impl AttemptDir {
         &self.root
     }
 
+    /// What step and worker exchange.
+    pub(crate) fn io(&self) -> PathBuf {
+        self.root.join("io")
+    }
+
     /// Files of the step contract.
     pub(crate) fn params(&self) -> PathBuf {
         self.root.join("io/params.json")

@@ -36,6 +36,7 @@ mod command;
 mod contract;
 mod files;
 mod hint;
+mod local_python;
 mod metrics;
 mod out_lines;
 mod outcome;
@@ -49,7 +50,9 @@ mod tests;
 
 pub(crate) use blobs::{BlobAccess, LocalBlobs};
 pub(crate) use files::AttemptDir;
-pub(crate) use python::Interpreters;
+pub(crate) use local_python::LocalInterpreters;
+pub(crate) use python::{Interpreter, Interpreters, PythonResult};
+pub(crate) use system_log::SystemLog;
 pub(crate) use recover::{Found, scan};
 pub(crate) use run::{From, run};
 

@@ -43,13 +43,15 @@ pub(crate) trait Interpreters: Send + Sync + 'static {
     ) -> Result<Vec<OsString>, StartFailure>;
 
     /// What such a step left behind besides outputs and metrics: calls, and why it failed.
-    fn python_result(&self, dir: &AttemptDir) -> PythonResult;
+    fn python_result(&self, dir: &AttemptDir, task: &Task) -> PythonResult;
 }
 
 /// What the runner noted down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PythonResult {
     pub(crate) calls: Vec<windlass_proto::common::v1::CallRecord>,
+    /// For the system log.
+    pub(crate) remarks: Vec<String>,
     /// For people; empty where there is none.
     pub(crate) failure: String,
 }

@@ -58,6 +58,8 @@ struct Shared {
     home: Home,
     attempts: PathBuf,
     command: KeeperCommand,
+    /// The keeper mounts in a user namespace of its own.
+    user_namespace: bool,
     jobs: Mutex<Jobs>,
 }
 
@@ -78,12 +80,19 @@ impl ProcessExecutor {
     pub(crate) fn new(
         home: &Home,
         command: KeeperCommand,
+        user_namespace: bool,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (orders, taken) = mpsc::channel(ORDERS);
         let (ready_tx, ready) = watch::channel(false);
         let attempts = home.work().join("attempts");
         let shared =
-            Arc::new(Shared { home: home.clone(), attempts, command, jobs: Mutex::default() });
+            Arc::new(Shared {
+                home: home.clone(),
+                attempts,
+                command,
+                user_namespace,
+                jobs: Mutex::default(),
+            });
         let tending = shared.clone().tend(taken, ready_tx);
         (Arc::new(Self { shared, orders, ready }), tending)
     }
@@ -217,6 +226,7 @@ impl Shared {
         let log = OpenOptions::new().create(true).append(true).open(logs.join("keeper.log"))?;
         let child = Command::new(&self.command.program)
             .args(&self.command.args)
+            .args(self.user_namespace.then_some("--user-namespace"))
             .arg("--dir")
             .arg(self.home.work())
             .env_clear()

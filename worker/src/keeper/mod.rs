@@ -6,6 +6,7 @@
 //! worker connects to the same socket and goes on. It leaves by itself once it holds nothing that
 //! runs and no worker has been connected for [`IDLE`].
 use std::{
+    ffi::OsString,
     io,
     os::{
         fd::AsFd,
@@ -17,7 +18,7 @@ use std::{
 
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
-use crate::Clock;
+use crate::{Clock, workspace};
 
 mod attempt;
 mod connection;
@@ -41,7 +42,38 @@ const IDLE: Duration = Duration::from_secs(5);
 pub struct KeeperConfig {
     /// The directory that holds `attempts/`; when it vanishes, the keeper kills all and leaves.
     pub work: PathBuf,
+    pub task: KeeperTask,
     pub clock: Clock,
+}
+
+/// What a keeper's process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeeperTask {
+    /// Own the processes of steps.
+    Keep,
+    /// The same, mounting in a user namespace of its own.
+    KeepInUserNamespace,
+    /// Only find out whether that works.
+    Probe,
+}
+
+impl KeeperConfig {
+    /// Reads a keeper's command line: `--dir WORK`, then `--user-namespace` or `--probe` or
+    /// neither. `None` for anything else.
+    pub fn parse(args: impl IntoIterator<Item = OsString>, clock: Clock) -> Option<Self> {
+        let mut task = KeeperTask::Keep;
+        let mut work = None;
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            match arg.to_str()? {
+                "--dir" => work = Some(PathBuf::from(args.next()?)),
+                "--user-namespace" => task = KeeperTask::KeepInUserNamespace,
+                "--probe" => task = KeeperTask::Probe,
+                _ => return None,
+            }
+        }
+        Some(Self { work: work?, task, clock })
+    }
 }
 
 /// Why a keeper could not go on.
@@ -58,6 +90,13 @@ pub enum KeeperError {
 /// Runs a keeper until it has nothing to do or is asked to leave. Blocks; the process must have a
 /// single thread.
 pub fn run(config: KeeperConfig) -> Result<(), KeeperError> {
+    match config.task {
+        KeeperTask::Probe => return workspace::probe_child(&config.work).map_err(KeeperError::Setup),
+        KeeperTask::KeepInUserNamespace => {
+            workspace::enter_user_namespace().map_err(KeeperError::Setup)?;
+        }
+        KeeperTask::Keep => {}
+    }
     let listener = io::stdin().as_fd().try_clone_to_owned().map_err(KeeperError::NoSocket)?;
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(true).map_err(KeeperError::NoSocket)?;

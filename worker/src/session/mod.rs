@@ -21,7 +21,7 @@ mod shipping;
 mod tests;
 
 pub(crate) use lock::take_lock;
-pub(crate) use serve::Service;
+pub(crate) use serve::{Identity, Service};
 
 /// The daemon as one attempt sees it. Calls are repeated until they are answered.
 #[tonic::async_trait]

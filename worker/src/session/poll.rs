@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +39,8 @@ impl Runner {
         let mut free = self.registry.free();
         loop {
             let slots = *free.wait_for(|free| *free > 0).await.map_err(|_| Refused::Closed)?;
-            let leases = self.link.call(|session| lease(session, slots)).await?;
+            let poll = PollId::default();
+            let leases = self.link.call(|session| lease(session, &poll, slots)).await?;
             for lease in leases {
                 let slot = self.registry.take_slot();
                 self.begin(lease, slot);
@@ -95,24 +99,40 @@ impl Runner {
 }
 
 /// Asks once. Repeats of a poll that went wrong on the same session carry the same id.
-async fn lease(mut session: Session, slots: u32) -> Result<Vec<AttemptLease>, Status> {
+async fn lease(
+    mut session: Session,
+    poll: &PollId,
+    slots: u32,
+) -> Result<Vec<AttemptLease>, Status> {
     let request = LeaseAttemptsRequest {
         session_id: session.id.clone(),
-        poll_id: session.poll_id(),
+        poll_id: poll.on(&session.id),
         max_attempts: slots,
         wait: prost_types::Duration::try_from(HOLD).ok(),
     };
     match timeout(HOLD + HOLD_SLACK, session.client.lease_attempts(request)).await {
-        Ok(Ok(answer)) => {
-            session.next_poll();
-            Ok(answer.into_inner().leases)
-        }
+        Ok(Ok(answer)) => Ok(answer.into_inner().leases),
         Ok(Err(status)) => Err(status),
         Err(_) => Err(Status::unavailable("a poll was never answered")),
     }
 }
 
-/// A poll id that was never used.
-pub(super) fn new_poll_id() -> String {
-    Uuid::new_v4().to_string()
+/// Names one poll on each session that it is made on: a repeat on the same session has the same
+/// name, so that its leases are not given twice. On a new one it is another poll, since the leases
+/// of the old session were given back when it was opened.
+#[derive(Default)]
+pub(super) struct PollId(Mutex<Option<(String, String)>>);
+
+impl PollId {
+    pub(super) fn on(&self, session: &str) -> String {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, id)) if known == session => id.clone(),
+            _ => {
+                let id = Uuid::new_v4().to_string();
+                *last = Some((session.to_owned(), id.clone()));
+                id
+            }
+        }
+    }
 }
