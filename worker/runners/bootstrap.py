@@ -1,11 +1,16 @@
-import sys
-if sys.version_info < (3, 8):
-    sys.exit("windlass: Python %d.%d.%d at %s is too old: 3.8 or later" % (sys.version_info[:3] + (sys.executable,)))
-_saved = sys.dont_write_bytecode, sys.pycache_prefix
-sys.dont_write_bytecode, sys.pycache_prefix = False, None
-sys.path.insert(0, sys.argv[1])
-import windlass_runner
-del sys.path[0]
-sys.dont_write_bytecode, sys.pycache_prefix = _saved
-del _saved
-windlass_runner.main(sys.argv[2])
+import sys, marshal
+d = sys.argv[1]
+f = "%s/%s-%x.bin" % (d, getattr(getattr(sys, "implementation", None), "cache_tag", ""), sys.hexversion)
+try:
+    with open(f, "rb") as b:
+        c = marshal.loads(b.read())
+except (IOError, ValueError, EOFError, TypeError):
+    sys.path.insert(0, d)
+    import windlass_bundle
+    del sys.path[0]
+    c = windlass_bundle.build(d, f)
+m = sys.modules["windlass_runner"] = type(sys)("windlass_runner")
+m.__path__ = [d + "/windlass_runner"]
+m.bundle = c
+exec(marshal.loads(c["__init__"]), m.__dict__)
+m.main(sys.argv[2])

@@ -2,22 +2,60 @@
 
 Standard library only, Python 3.8 or later. What this module imports is paid for by every step, so
 json, re, inspect, typing and traceback stay out; `failure` and `instrument` load when needed.
+The bootstrap sets `__path__` and `bundle`.
 """
+import marshal
 import os
 import sys
 
-from . import values, watch
+
+def _part(name):
+    """A module of this package, from the compiled bundle that the bootstrap found."""
+    full = __name__ + "." + name
+    module = sys.modules.get(full)
+    if module is None:
+        module = sys.modules[full] = type(sys)(full)
+        module.__package__ = __name__
+        module.__file__ = "{}/{}.py".format(__path__[0], name)
+        exec(marshal.loads(bundle[name]), module.__dict__)
+    return module
+
+
+values = _part("values")
+watch = _part("watch")
 
 # Flag of a code object whose function takes *args.
 _VARARGS = 4
 
 
 class Request:
-    """What the worker asks for, read from the file it wrote."""
+    """What the worker asks for: a file of texts that each end with NUL, lists after their length."""
 
     def __init__(self, path):
-        with open(path, encoding="utf-8") as file:
-            self.__dict__.update(values.loads(file.read()))
+        with open(path, "rb") as file:
+            self._fields = iter(file.read().decode("utf-8", "surrogateescape").split("\0"))
+        self.target = self._next()
+        # The project as the step sees it: its working directory.
+        self.project = self._next()
+        self.outputs_dir = self._next()
+        self.metrics_file = self._next()
+        self.calls_file = self._next()
+        self.failure_file = self._next()
+        # (name, codec, JSON text or path)
+        self.args = self._list(3)
+        # (name, pick, codec)
+        self.outputs = self._list(3)
+        self.metrics_given = self._next() == "1"
+        # (name, pick)
+        self.metrics = self._list(2)
+        # (module, function, argument, JSON text)
+        self.overrides = self._list(4)
+
+    def _next(self):
+        return next(self._fields)
+
+    def _list(self, width):
+        return [[self._next() for _ in range(width)] for _ in range(int(self._next()))]
 
 
 def main(path):
@@ -34,8 +72,7 @@ def main(path):
         if os.getpid() == process:  # a fork that comes back here has nothing to say
             values.keep(result, request)
     except BaseException as error:
-        from . import failure
-
+        failure = _part("failure")
         if not failure.ends_well(error) or os.getpid() != process:
             failure.report(error, request)
             raise

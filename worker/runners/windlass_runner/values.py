@@ -1,11 +1,6 @@
 """Values to files and back: JSON where that loses nothing, else pickle."""
 import os
 
-try:
-    from _json import encode_basestring, make_encoder, make_scanner
-except ImportError:  # no C accelerator
-    make_encoder = None
-
 # Deepest nesting that is kept as JSON; common readers refuse more than 128.
 MAX_DEPTH = 100
 # Modules looked for in the project so that one pickle can be read.
@@ -23,45 +18,112 @@ class StepError(Exception):
     """A mistake that a person mends in the pipeline or the function; shown without traceback."""
 
 
-class _Scan:
+_LITERALS = {"null": None, "true": True, "false": False}
+# Longest list or mapping that is written without loading the codec below.
+_SMALL = 32
+
+
+class _Codec:
+    """The C half of `json`, which spares the import of the other half; loaded when first needed."""
+
     strict = True
     object_hook = object_pairs_hook = None
     parse_float = float
     parse_int = int
     parse_constant = float
+    loaded = None
 
+    def __init__(self):
+        from _json import encode_basestring, make_encoder, make_scanner
 
-def _refuse(value):
-    raise TypeError(type(value).__name__)
+        self._scan = make_scanner(self)
+        self._encode = make_encoder(None, _refuse, encode_basestring, None, ": ", ", ", False, False, False)
 
-
-if make_encoder is None:
-    import json
-
-    loads = json.loads
-
-    def dumps(value):
-        """JSON text; ValueError for what JSON cannot say."""
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-else:
-    _scan = make_scanner(_Scan)
-    _encode = make_encoder(None, _refuse, encode_basestring, None, ": ", ", ", False, False, False)
-
-    def loads(text):
-        """The value of a JSON text."""
-        text = text.strip(" \t\r\n")
+    def loads(self, text):
         try:
-            value, end = _scan(text, 0)
+            value, end = self._scan(text, 0)
         except StopIteration:
             end = -1
         if end != len(text):
             raise ValueError("not JSON: {!r}".format(text[:80]))
         return value
 
-    def dumps(value):
-        """JSON text; ValueError for what JSON cannot say."""
-        return "".join(_encode(value, 0))
+    def dumps(self, value):
+        return "".join(self._encode(value, 0))
+
+
+class _PureCodec:
+    """For interpreters without the C half."""
+
+    def __init__(self):
+        import json
+
+        self._json = json
+        self.loads = json.loads
+
+    def dumps(self, value):
+        return self._json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _refuse(value):
+    raise TypeError(type(value).__name__)
+
+
+def _codec():
+    if _Codec.loaded is None:
+        try:
+            _Codec.loaded = _Codec()
+        except (ImportError, AttributeError, TypeError):
+            _Codec.loaded = _PureCodec()
+    return _Codec.loaded
+
+
+def loads(text):
+    """The value of a JSON text."""
+    text = text.strip(" \t\r\n")
+    if text in _LITERALS:
+        return _LITERALS[text]
+    if text.isascii() and text.isdigit() and len(text) < 20 and (text[0] != "0" or text == "0"):
+        return int(text)
+    if len(text) > 1 and text[0] == text[-1] == '"' and text[1:-1].isprintable() and _is_bare(text[1:-1]):
+        return text[1:-1]
+    return _codec().loads(text)
+
+
+def dumps(value):
+    """JSON text; ValueError for what JSON cannot say."""
+    text = _dump_small(value)
+    return _codec().dumps(value) if text is None else text
+
+
+def _is_bare(text):
+    return '"' not in text and "\\" not in text
+
+
+def _dump_small(value):
+    """JSON text of a small and simple value, else None."""
+    kind = type(value)
+    if kind is str:
+        return '"' + value + '"' if value.isprintable() and _is_bare(value) else None
+    if kind is bool or value is None:
+        return "null" if value is None else "true" if value else "false"
+    if kind is int:
+        return repr(value) if value.bit_length() < 64 else None
+    if kind is float:
+        return repr(value) if value - value == 0 else None
+    if kind is list and len(value) <= _SMALL:
+        texts = [_dump_small(item) for item in value]
+        return None if None in texts else "[" + ", ".join(texts) + "]"
+    if kind is dict and len(value) <= _SMALL:
+        texts = []
+        for key, item in value.items():
+            key = _dump_small(key) if type(key) is str else None
+            item = _dump_small(item)
+            if key is None or item is None:
+                return None
+            texts.append(key + ": " + item)
+        return "{" + ", ".join(texts) + "}"
+    return None
 
 
 def is_plain(value, path=()):

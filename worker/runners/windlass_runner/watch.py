@@ -10,7 +10,6 @@ import os
 import sys
 from _frozen_importlib_external import (
     BYTECODE_SUFFIXES,
-    MAGIC_NUMBER,
     SOURCE_SUFFIXES,
     ExtensionFileLoader,
     FileFinder,
@@ -35,10 +34,8 @@ HOOK = "__windlass__"
 SETTER = "__windlass_set__"
 _HASH_KEY = 0x57696E64
 _CODE = type(_getframe().f_code)
-_CACHE = os.path.join(
-    os.path.dirname(os.path.dirname(__file__)),
-    "code",
-    "{}-{}{}".format(sys.implementation.cache_tag, MAGIC_NUMBER[:2].hex(), sys.flags.optimize),
+_CACHE = "{}/code/{}-{:x}-{}".format(
+    os.path.dirname(os.path.dirname(__file__)), sys.implementation.cache_tag, sys.hexversion, sys.flags.optimize
 )
 # Words in a source that compiles bytecode itself and would not understand the rewritten one.
 _COMPILERS = (b"numba", b"torch.compile", b"_dynamo")
@@ -50,6 +47,10 @@ class _Idle:
 
     def __exit__(self, kind, error, traceback):
         pass
+
+
+def _instrument():
+    return sys.modules[__package__]._part("instrument")
 
 
 class State:
@@ -140,9 +141,7 @@ def _enter(*values):
         return call if get_ident() in site.inside else _Inside(site, call)
     site.calls += 1
     if site.calls == MAX_CALLS:
-        from . import instrument
-
-        instrument.retire(site, _getframe(1).f_globals)
+        _instrument().retire(site, _getframe(1).f_globals)
     return call
 
 
@@ -228,8 +227,7 @@ class ProjectLoader(SourceFileLoader):
                 code = marshal.loads(file.read())
             _fix_co_filename(code, path)
         except (OSError, ValueError, EOFError, TypeError):
-            from . import instrument
-
+            instrument = _instrument()
             code = instrument.compile_module(self, source, path, variant, overrides)
             instrument.store(kept, code)
         _register(code, fullname, overrides)
