@@ -222,16 +222,23 @@ class ProjectLoader(SourceFileLoader):
         tail = source_hash(_HASH_KEY, variant.encode()).hex() if variant else "plain"
         name = "{}-{:x}-{}".format(source_hash(_HASH_KEY, source).hex(), len(source), tail)
         kept = os.path.join(_CACHE, name)
-        try:
-            with open(kept, "rb") as file:
-                code = marshal.loads(file.read())
+        code = _kept(kept)
+        if code is None:  # not within an except clause: an error of the source shall stand alone
+            code = _instrument().compile_module(self, source, path, variant, overrides)
+            _instrument().store(kept, code)
+        else:
             _fix_co_filename(code, path)
-        except (OSError, ValueError, EOFError, TypeError):
-            instrument = _instrument()
-            code = instrument.compile_module(self, source, path, variant, overrides)
-            instrument.store(kept, code)
         _register(code, fullname, overrides)
         return code
+
+
+def _kept(path):
+    try:
+        with open(path, "rb") as file:
+            code = marshal.loads(file.read())
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+    return code if type(code) is _CODE else None
 
 
 def _variant(module, source):
