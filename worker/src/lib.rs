@@ -4,6 +4,6 @@ mod attempt;
 mod environment;
 mod executor;
 pub mod keeper;
-mod runner;
+pub mod runner;
 mod session;
 mod workspace;

@@ -179,7 +179,8 @@ def show(value):
         if value is None or kind is bool:
             return value
         if kind is int:
-            return value if value.bit_length() < 3 * MAX_TEXT else "int({} bits)".format(value.bit_length())
+            bits = value.bit_length()
+            return value if bits < 64 else str(value) if bits < 3 * MAX_TEXT else "int({} bits)".format(bits)
         if kind is float:
             return value if value - value == 0 else repr(value)
         if kind is str:
