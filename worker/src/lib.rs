@@ -5,7 +5,7 @@ mod clock;
 mod environment;
 mod executor;
 pub mod keeper;
-mod runner;
+pub mod runner;
 mod session;
 mod worker;
 mod workspace;
