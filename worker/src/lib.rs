@@ -2,7 +2,7 @@
 
 mod attempt;
 mod clock;
-mod environment;
+pub mod environment;
 mod executor;
 pub mod keeper;
 pub mod runner;
