@@ -55,11 +55,6 @@ impl MetricsFile {
         Self { path, file: None, offset: 0, rest: Vec::new(), line: 0, sequence: 0 }
     }
 
-    /// Sequence of the last point; those of other sources follow it.
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
     /// Reads the next block of whole lines. At the `end` a last line needs no line break.
     pub(super) fn read(&mut self, now: Timestamp, end: bool) -> News {
         let mut news = News::default();
