@@ -1,7 +1,7 @@
 //! The worker: leases attempts and runs them, through a keeper that owns their processes.
 
 mod attempt;
-mod environment;
+pub mod environment;
 mod executor;
 pub mod keeper;
 pub mod runner;
