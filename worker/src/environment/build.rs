@@ -51,6 +51,8 @@ pub(super) struct Plan {
 enum Tool {
     /// `venv` and `pip` of the interpreter; file of requirements.
     Pip { python: PathBuf, file: String },
+    /// As `Pip`, but with a `pip` put into the environment: slower by seconds.
+    InnerPip { python: PathBuf, file: String },
     /// The same two steps by uv.
     UvPip { uv: PathBuf, python: PathBuf, file: String },
     /// `uv sync` of the project in that directory, which is never written to.
@@ -73,7 +75,8 @@ pub(super) fn from_requirements(
     let (python, file) = (base.executable.clone(), file.to_owned());
     let tool = match find::on_path(caller, "uv") {
         Some(uv) => Tool::UvPip { uv, python, file },
-        None => Tool::Pip { python, file },
+        None if base.package("pip").is_some_and(serves_others) => Tool::Pip { python, file },
+        None => Tool::InnerPip { python, file },
     };
     Ok(Plan::new(&hash, "requirements", (caller, project), tool))
 }
@@ -100,6 +103,12 @@ pub(super) fn from_uv(dir: &str, caller: &CallerEnv, project: &Path) -> Result<P
         }
     }
     Ok(Plan::new(&hash, "uv", (caller, project), Tool::UvSync { uv, dir: place }))
+}
+
+/// True for a `pip` that can install into another environment than its own.
+fn serves_others(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or_default());
+    (numbers.next(), numbers.next()) >= (Some(22), Some(3))
 }
 
 impl Plan {
@@ -152,12 +161,16 @@ impl Plan {
         let inner = env.join("bin/python");
         match &self.tool {
             Tool::Pip { python, file } => {
+                let mut venv = self.command(python, &["-m", "venv", "--without-pip"]);
+                venv.arg(env);
+                let mut install = self.command(python, &["-m", "pip", "--python"]);
+                install.arg(&inner).args(["install", "-r", file]);
+                vec![venv, install]
+            }
+            Tool::InnerPip { python, file } => {
                 let mut venv = self.command(python, &["-m", "venv"]);
                 venv.arg(env);
-                vec![
-                    venv,
-                    self.command(&inner, &["-m", "pip", "install", "--no-input", "-r", file]),
-                ]
+                vec![venv, self.command(&inner, &["-m", "pip", "install", "-r", file])]
             }
             Tool::UvPip { uv, python, file } => {
                 let mut venv = self.command(uv, &["venv", "--no-project", "--python"]);
@@ -180,7 +193,12 @@ impl Plan {
     fn freeze(&self, env: &Path) -> Command {
         let inner = env.join("bin/python");
         match &self.tool {
-            Tool::Pip { .. } => self.command(&inner, &["-m", "pip", "freeze", "--all"]),
+            Tool::Pip { python, .. } => {
+                let mut freeze = self.command(python, &["-m", "pip", "--python"]);
+                freeze.arg(inner).args(["freeze", "--all"]);
+                freeze
+            }
+            Tool::InnerPip { .. } => self.command(&inner, &["-m", "pip", "freeze", "--all"]),
             Tool::UvPip { uv, .. } | Tool::UvSync { uv, .. } => {
                 let mut freeze = self.command(uv, &["pip", "freeze", "--quiet", "--python"]);
                 freeze.arg(inner);

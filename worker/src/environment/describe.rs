@@ -37,6 +37,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Version of the distribution of that exact name.
+    pub(super) fn package(&self, name: &str) -> Option<&str> {
+        self.packages.iter().find(|(found, _)| found == name).map(|(_, version)| version.as_str())
+    }
+
     fn still_hold(&self) -> bool {
         changed(&self.directories) == self.changed
     }

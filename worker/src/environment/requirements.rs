@@ -18,7 +18,7 @@ pub(super) fn digest(
     file: &str,
     project: &Path,
 ) -> Result<(), EnvError> {
-    let mut waiting = vec![inside(Path::new(file), file, 0)?];
+    let mut waiting = vec![inside(Path::new(file), file)?];
     let mut seen: Vec<PathBuf> = Vec::new();
     while let Some(path) = waiting.pop() {
         if seen.contains(&path) {
@@ -54,7 +54,7 @@ fn follow(
     if let Some(included) = option(line.text, &["-r", "--requirement", "-c", "--constraint"]) {
         if !included.contains("://") {
             let dir = line.file.parent().unwrap_or(Path::new(""));
-            waiting.push(inside(&dir.join(included), &place, line.number)?);
+            waiting.push(inside(&dir.join(included), &place)?);
         }
         return Ok(());
     }
@@ -90,7 +90,7 @@ fn option<'a>(line: &'a str, names: &[&str]) -> Option<&'a str> {
 }
 
 /// `path` without `.` and `..`; an error where it leaves the project.
-fn inside(path: &Path, place: &str, _line: usize) -> Result<PathBuf, EnvError> {
+fn inside(path: &Path, place: &str) -> Result<PathBuf, EnvError> {
     let mut clean = PathBuf::new();
     for part in path.components() {
         let stays = match part {

@@ -265,7 +265,7 @@ async fn requirements_are_built_once_and_recorded_in_full() {
     let message = &one.described.message;
     assert_eq!(message.kind, "requirements");
     assert!(message.packages.iter().any(|p| p.name == "attrs"), "{message:?}");
-    assert!(message.lock.contains("attrs==") && message.lock.contains("pip=="), "{}", message.lock);
+    assert!(message.lock.contains("attrs=="), "{}", message.lock);
     let mut python = Command::new(&one.executable);
     python.args(["-c", "import attrs"]).env_clear().envs(one.env);
     assert!(python.status().unwrap().success());
@@ -280,7 +280,7 @@ async fn a_failed_build_explains_itself_and_leaves_nothing() {
     let error = place.resolve(&place.environments(), kind, &whole_caller()).await.unwrap_err();
     let said = error.to_string();
     assert!(matches!(error, EnvError::Build { .. }), "{said}");
-    assert!(said.contains("pip install") && said.contains("attrs==0.0.0.1"), "{said}");
+    assert!(said.contains("pip") && said.contains("attrs==0.0.0.1"), "{said}");
     assert_eq!(fs::read_dir(place.path("envs")).unwrap().count(), 0);
 }
 
