@@ -184,10 +184,19 @@ impl Shared {
         loop {
             let connected = match UnixStream::connect(self.home.keeper_socket()).await {
                 Ok(stream) => Ok(stream),
-                Err(_) => match self.start_keeper(keeper).await {
-                    Ok(()) => UnixStream::connect(self.home.keeper_socket()).await,
-                    Err(error) => Err(error),
-                },
+                // Nobody listens: there is no keeper, and no other worker that could start one.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    ) =>
+                {
+                    match self.start_keeper(keeper).await {
+                        Ok(()) => UnixStream::connect(self.home.keeper_socket()).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
             };
             let greeted = match connected {
                 Ok(stream) => timeout(HELLO_WAIT, greet(stream)).await.unwrap_or_else(|_| {
@@ -276,9 +285,6 @@ impl Shared {
                 progress.sizes = [known.stdout_bytes, known.stderr_bytes];
                 progress.end = known.ended.as_ref().and_then(|ended| end_of(&ended.record));
             });
-        }
-        if !unknown.is_empty() {
-            self.kill_leftovers().await;
         }
         for lease in unknown {
             let record = ExitRecord::read(&self.attempts.join(lease.to_string()));

@@ -15,7 +15,7 @@ async fn a_flood_arrives_byte_for_byte() {
 
     let mut wanted: String = (1..=lines).map(|n| format!("{n}\n")).collect();
     wanted.push_str("end");
-    assert_eq!(end.stdout_size as usize, wanted.len());
+    assert_eq!(usize::try_from(end.stdout_size).unwrap(), wanted.len());
     assert!(stage.daemon.log(&end, LogStream::Stdout) == wanted.as_bytes());
     assert_eq!(end.stderr_size, 3893);
     println!("{} bytes in {:?}", wanted.len(), began.elapsed());
