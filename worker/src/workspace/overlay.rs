@@ -97,8 +97,13 @@ impl Overlay {
         if self.is_unused() && idle() {
             return Ok(());
         }
+        self.detach()
+    }
+
+    /// Takes the mount away whatever is in it, if there is one: for a keeper that leaves.
+    pub(crate) fn detach(&self) -> io::Result<()> {
         match unmount(&self.target, UnmountFlags::DETACH) {
-            Err(Errno::INVAL | Errno::NOENT) => Ok(()), // it had expired before, or was discarded
+            Err(Errno::INVAL | Errno::NOENT) => Ok(()), // it had expired, or was discarded
             other => Ok(other?),
         }
     }
