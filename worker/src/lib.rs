@@ -8,7 +8,7 @@ pub mod keeper;
 pub mod runner;
 mod session;
 mod worker;
-#[expect(dead_code, reason = "its tests set a lower limit")]
+#[expect(dead_code, unused_imports, reason = "its tests use more of it")]
 mod workspace;
 
 pub use clock::{Clock, wall};

@@ -6,7 +6,7 @@ use windlass_core::Home;
 
 use crate::{
     Clock, KeeperCommand,
-    attempt::{Context, LocalBlobs, LocalInterpreters, scan},
+    attempt::{Context, LocalBlobs, LocalInterpreters, Seen, scan},
     executor::{Executor, ProcessExecutor},
     session::{Identity, Service, take_lock},
     workspace::{Mode, WorkspaceError, Workspaces},
@@ -90,6 +90,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
         blobs: Arc::new(LocalBlobs(store)),
         workspaces,
         interpreters: Arc::new(interpreters),
+        seen: Seen::default(),
         tasks: tasks.clone(),
     });
     service.run(context, found, stop).await;

@@ -11,7 +11,7 @@ use windlass_proto::{
 };
 
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
-use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+use crate::workspace::{ArtifactFact, Captured, Entry, Overlay, Prepared as Place, Skipped};
 
 /// Most outputs of one step.
 const MAX_OUTPUTS: usize = 10_000;
@@ -52,15 +52,20 @@ pub(super) async fn collect(
     let workspaces = Arc::clone(&context.workspaces);
     let python = context.interpreters.python_result(dir, &task);
     let dir = dir.clone();
+    let untouched = place.mount.as_ref().is_some_and(Overlay::is_unused);
+    let nothing_given = !dir.out().exists()
+        && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
     let work = move || {
         let mut collected = Collected {
             calls: python.calls.clone(),
             remarks: python.remarks.clone(),
             ..Collected::default()
         };
-        match workspaces.capture(&place) {
-            Ok(captured) => collected.take_capture(captured),
-            Err(error) => collected.spoilt = Some(StartFailure::caused(&error)),
+        if !untouched {
+            match workspaces.capture(&place) {
+                Ok(captured) => collected.take_capture(captured),
+                Err(error) => collected.spoilt = Some(StartFailure::caused(&error)),
+            }
         }
         if succeeded {
             match outputs(&dir, &task, &*blobs) {
@@ -72,6 +77,10 @@ pub(super) async fn collect(
         }
         collected
     };
+    if succeeded && untouched && nothing_given {
+        // Not worth a thread.
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Collected {
         spoilt: Some(StartFailure::internal(error.to_string())),
         ..Collected::default()

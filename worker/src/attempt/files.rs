@@ -28,11 +28,6 @@ impl AttemptDir {
         work.join("attempts")
     }
 
-    /// Where directories go that are about to be removed.
-    pub(crate) fn trash(work: &Path) -> PathBuf {
-        work.join("trash")
-    }
-
     /// The place of an attempt; nothing is touched.
     pub(crate) fn new(work: &Path, lease: LeaseId) -> Self {
         Self { root: Self::all(work).join(lease.to_string()) }
@@ -51,31 +46,33 @@ impl AttemptDir {
             caller_env: std::collections::HashMap::new(),
             ..task.clone()
         });
-        self.write("lease", &kept.encode_to_vec())
+        // Its length stands before it: half a message might pass for one.
+        let mut bytes = Vec::with_capacity(kept.encoded_len() + 4);
+        bytes.extend_from_slice(&u32::try_from(kept.encoded_len()).unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(&kept.encode_to_vec());
+        fs::write(self.root.join("lease"), bytes)
     }
 
     /// Reads the lease of an attempt of an earlier worker; `None` where there is none in full.
     pub(crate) fn lease(&self) -> Option<AttemptLease> {
-        let lease =
-            AttemptLease::decode(fs::read(self.root.join("lease")).ok()?.as_slice()).ok()?;
+        let bytes = fs::read(self.root.join("lease")).ok()?;
+        let (len, message) = bytes.split_first_chunk::<4>()?;
+        if usize::try_from(u32::from_le_bytes(*len)).ok()? != message.len() {
+            return None;
+        }
+        let lease = AttemptLease::decode(message).ok()?;
         let (_, _, _, id) = parse_lease(lease.lease.as_ref()).ok()?;
         let same = self.root.file_name().is_some_and(|name| *name == *id.to_string());
         (same && lease.task.is_some()).then_some(lease)
     }
 
     pub(crate) fn set_prepared(&self, prepared: &Prepared) -> io::Result<()> {
-        self.write("prepared.json", &serde_json::to_vec(prepared)?)
+        fs::write(self.root.join("prepared.json"), serde_json::to_vec(prepared)?)
     }
 
+    /// `None` where it is not there in full: then nothing was started.
     pub(crate) fn prepared(&self) -> Option<Prepared> {
         serde_json::from_slice(&fs::read(self.root.join("prepared.json")).ok()?).ok()
-    }
-
-    /// A file that is there in full or not at all.
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = self.root.join(format!("{name}.new"));
-        fs::write(&unfinished, bytes)?;
-        fs::rename(unfinished, self.root.join(name))
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -112,17 +109,6 @@ impl AttemptDir {
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
-
-    /// Takes the directory away at once; the returned place is still to be removed.
-    pub(crate) fn set_aside(&self, work: &Path) -> io::Result<PathBuf> {
-        let trash = Self::trash(work);
-        let aside = trash.join(self.root.file_name().unwrap_or_default());
-        if fs::rename(&self.root, &aside).is_err() {
-            fs::create_dir_all(&trash)?;
-            fs::rename(&self.root, &aside)?;
-        }
-        Ok(aside)
-    }
 }
 
 #[cfg(test)]
@@ -153,9 +139,6 @@ mod tests {
         let kept = AttemptLease { lease: Some(proof), task: Some(task) };
         assert_eq!(dir.lease(), Some(kept));
         assert_eq!(dir.prepared(), None);
-        let aside = dir.set_aside(work.path()).unwrap();
-        assert!(aside.join("lease").exists() && dir.lease().is_none());
-        fs::remove_dir_all(aside).unwrap();
     }
 
     #[test]
@@ -164,7 +147,9 @@ mod tests {
         let dir = AttemptDir::new(work.path(), LeaseId([7; 16]));
         fs::create_dir_all(dir.root()).unwrap();
         assert_eq!(dir.lease(), None);
-        fs::write(dir.root().join("lease"), b"\xff\xff").unwrap();
-        assert_eq!(dir.lease(), None);
+        for torn in [&b"\xff\xff"[..], b"\0\0\0\0", b"\x05\0\0\0\x0a\0"] {
+            fs::write(dir.root().join("lease"), torn).unwrap();
+            assert_eq!(dir.lease(), None);
+        }
     }
 }

@@ -14,8 +14,10 @@
 //! 7. outputs and changes kept as blobs: as 6, with the same digests.
 //! 8. reported, answer lost or not: as 6; the daemon answers a second end like the first, or says
 //!    that the attempt is no longer this worker's, and it is discarded.
-//! 9. released by the keeper, directory moved to `work/trash/`: removed with all that is there.
+//! 9. released by the keeper, directory moved to `work/trash/`: removed with the rest there.
 use std::{
+    collections::VecDeque,
+    hash::{Hash, Hasher},
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -63,7 +65,42 @@ pub(crate) struct Context {
     pub(crate) blobs: Arc<dyn BlobAccess>,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) interpreters: Arc<dyn Interpreters>,
+    pub(crate) seen: Seen,
     pub(crate) tasks: tokio_util::task::TaskTracker,
+}
+
+/// Most views of the project that are remembered as seen.
+const MAX_SEEN: usize = 32;
+
+/// Views of the project that were laid out lately, for which another attempt costs next to nothing.
+#[derive(Default)]
+pub(crate) struct Seen(Mutex<VecDeque<u64>>);
+
+impl Seen {
+    /// Stands for a snapshot with change sets on top.
+    fn view(snapshot: &str, layers: &[String]) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (snapshot, layers).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn contains(&self, view: u64) -> bool {
+        self.lock().contains(&view)
+    }
+
+    fn note(&self, view: u64) {
+        let mut seen = self.lock();
+        if !seen.contains(&view) {
+            seen.push_back(view);
+            if seen.len() > MAX_SEEN {
+                seen.pop_front();
+            }
+        }
+    }
 }
 
 /// What an attempt is to do; it only ever gets stricter.

@@ -4,7 +4,7 @@ use windlass_core::{Digest, LeaseId};
 use windlass_proto::worker::v1::{AttemptLease, Task, task::Action};
 
 use super::{
-    AttemptDir, BlobAccess, Context, StartFailure, command,
+    AttemptDir, BlobAccess, Context, Seen, StartFailure, command,
     contract::{self, Variables},
     files::Prepared,
     system_log::SystemLog,
@@ -70,6 +70,8 @@ pub(super) async fn lay_out(
     lease: &AttemptLease,
 ) -> Result<Place, StartFailure> {
     let (blobs, workspaces) = (Arc::clone(&context.blobs), Arc::clone(&context.workspaces));
+    let view = lease.task.as_ref().map(|task| Seen::view(&task.snapshot, &task.layers));
+    let has_inputs = lease.task.as_ref().is_some_and(|task| !task.inputs.is_empty());
     let (dir, lease) = (dir.clone(), lease.clone());
     let work = move || {
         dir.create(&lease).map_err(|e| StartFailure::io("make the attempt's directory", e))?;
@@ -80,9 +82,18 @@ pub(super) async fn lay_out(
             .prepare(snapshot, &layers, dir.root())
             .map_err(|error| StartFailure::caused(&error))
     };
-    tokio::task::spawn_blocking(work)
+    if !has_inputs && view.is_some_and(|view| context.seen.contains(view)) {
+        // A few small files; not worth a thread.
+        return work();
+    }
+    let place = tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(StartFailure::internal(error.to_string())))
+        .unwrap_or_else(|error| Err(StartFailure::internal(error.to_string())))?;
+    // Copies cost the same every time.
+    if let Some(view) = view.filter(|_| place.mount.is_some()) {
+        context.seen.note(view);
+    }
+    Ok(place)
 }
 
 /// The working directory of an attempt that an earlier worker prepared.

@@ -8,7 +8,7 @@ use super::{AttemptDir, files::Prepared, prepare};
 use crate::{
     executor::{End, Executor, Progress},
     keeper::ExitRecord,
-    workspace::{self, Prepared as Place, Workspaces},
+    workspace::{Prepared as Place, Workspaces},
 };
 
 /// An attempt of an earlier worker that is to be taken up.
@@ -29,7 +29,6 @@ pub(crate) async fn scan(
     executor: &dyn Executor,
     workspaces: &Workspaces,
 ) -> io::Result<Vec<Found>> {
-    empty_trash(work);
     let all = AttemptDir::all(work);
     fs::create_dir_all(&all)?;
     let mut found = Vec::new();
@@ -42,7 +41,11 @@ pub(crate) async fn scan(
         let dir = AttemptDir::new(work, lease);
         match take_up(&dir, lease, executor, workspaces).await {
             Some(attempt) => found.push(attempt),
-            None => remove(&dir, work),
+            None => {
+                if let Err(error) = workspaces.discard(dir.root()) {
+                    tracing::warn!(%error, "failed to remove what never ran");
+                }
+            }
         }
     }
     Ok(found)
@@ -85,22 +88,4 @@ fn lease_id(hex: &str) -> Option<LeaseId> {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(LeaseId(id))
-}
-
-fn remove(dir: &AttemptDir, work: &Path) {
-    let removed =
-        dir.set_aside(work).and_then(|aside| workspace::discard(&aside).map_err(io::Error::other));
-    if let Err(error) = removed {
-        tracing::warn!(%error, "failed to remove what never ran");
-    }
-}
-
-/// Removes what an earlier worker had set aside.
-fn empty_trash(work: &Path) {
-    let entries = fs::read_dir(AttemptDir::trash(work)).into_iter().flatten().flatten();
-    for entry in entries {
-        if let Err(error) = workspace::discard(&entry.path()) {
-            tracing::warn!(%error, "failed to empty the trash");
-        }
-    }
 }

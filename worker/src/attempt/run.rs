@@ -27,7 +27,7 @@ use super::{
 use crate::{
     executor::{End, Progress},
     session::LogSizes,
-    workspace::{self, Prepared as Place},
+    workspace::Prepared as Place,
 };
 
 /// An attempt that still runs after this long is reported as running; most end before.
@@ -335,22 +335,15 @@ impl Attempt<'_> {
     /// Forgets the attempt everywhere. Off the way to the next one.
     fn clean_up(&self) {
         let (lease, dir) = (self.held.lease, self.dir.clone());
-        let (executor, work) = (Arc::clone(&self.context.executor), self.context.work.clone());
+        let executor = Arc::clone(&self.context.executor);
         self.context.daemon.log_close(lease);
         let workspaces = Arc::clone(&self.context.workspaces);
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.context.tasks.spawn(async move {
             executor.release(lease).await;
-            let removed = tokio::task::spawn_blocking(move || {
-                if let Some(place) = place.and_then(Arc::into_inner) {
-                    workspaces.release(place, dir.root()).map_err(std::io::Error::other)?;
-                }
-                let aside = dir.set_aside(&work)?;
-                workspace::discard(&aside).map_err(std::io::Error::other)
-            });
-            if let Ok(Err(error)) = removed.await
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
+            let place = place.and_then(Arc::into_inner);
+            let released = place.map_or(Ok(()), |place| workspaces.release(place, dir.root()));
+            if let Err(error) = released.and_then(|()| workspaces.discard(dir.root())) {
                 tracing::warn!(%error, %lease, "failed to remove an attempt's directory");
             }
         });

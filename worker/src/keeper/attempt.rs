@@ -18,6 +18,7 @@ use super::{
     spawn,
     spool::Spool,
 };
+use crate::workspace::Overlay;
 
 /// How long an attempt whose main process has ended is waited for: for its strays to die, and for
 /// whoever holds its output open.
@@ -85,7 +86,7 @@ impl Attempt {
         let (child, (pidfd, spools)) = match begun {
             Ok(begun) => begun,
             Err(message) => {
-                mounted.into_iter().for_each(Mounted::unmount);
+                mounted.into_iter().for_each(Mounted::detach);
                 return Err(message);
             }
         };
@@ -245,9 +246,9 @@ impl Attempt {
         }
     }
 
-    /// Undoes the mount, if there is one.
-    pub(super) fn unmount(&mut self) {
-        self.mounted.take().into_iter().for_each(Mounted::unmount);
+    /// Undoes the mount, if there is one; returns what may stay mounted.
+    pub(super) fn unmount(&mut self) -> Option<Overlay> {
+        self.mounted.take().map(Mounted::unmount)
     }
 
     pub(super) fn started(&self) -> Started {

@@ -52,14 +52,13 @@ impl ExitRecord {
         dir.join("exit.json")
     }
 
-    /// Writes the record; it is there in full or not at all.
+    /// Writes the record.
     pub(crate) fn write(dir: &Path, json: &[u8]) -> io::Result<()> {
-        let unfinished = dir.join("exit.json.new");
-        fs::write(&unfinished, json)?;
-        fs::rename(unfinished, Self::path(dir))
+        fs::write(Self::path(dir), json)
     }
 
-    /// Reads the record, if the attempt has ended.
+    /// Reads the record, if the attempt has ended. Half a record is none: its keeper was killed
+    /// while it wrote.
     pub(crate) fn read(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(Self::path(dir)).ok()?).ok()
     }

@@ -1,5 +1,12 @@
 use crate::workspace::Overlay;
 
+/// Takes a mount away that was left for another attempt.
+pub(super) fn detach(overlay: &Overlay) {
+    if let Err(error) = overlay.detach() {
+        tracing::warn!(%error, "failed to detach a working directory");
+    }
+}
+
 /// A working directory that was mounted for an attempt.
 pub(super) struct Mounted(Overlay);
 
@@ -17,9 +24,16 @@ impl Mounted {
         Ok(Some(Self(overlay)))
     }
 
-    pub(super) fn unmount(self) {
+    /// Unmounts it; it may stay for the next attempt that sees the same, hence is returned.
+    pub(super) fn unmount(self) -> Overlay {
         if let Err(error) = self.0.unmount() {
             tracing::warn!(%error, "failed to unmount a working directory");
         }
+        self.0
+    }
+
+    /// Takes it away in any case.
+    pub(super) fn detach(self) {
+        detach(&self.0);
     }
 }

@@ -21,11 +21,13 @@ use super::{
     connection::{Connection, ConnectionLost},
     exit_record::StopCause,
     forest::{Attempts, Forest},
+    mount::detach,
     procfs,
     protocol::News,
     spawn::own_signals,
     spool::{BLOCK, Pumped},
 };
+use crate::workspace::Overlay;
 
 /// How often the trees of running attempts are looked at.
 const SAMPLE: Duration = Duration::from_millis(250);
@@ -38,6 +40,9 @@ const LOOK_ROUND: Duration = Duration::from_secs(5);
 
 /// How long a keeper that leaves tries to kill what it has.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Most mounts of ended attempts that are remembered.
+const MAX_MOUNTS: usize = 64;
 
 /// Events taken at once.
 const EVENTS: usize = 64;
@@ -64,6 +69,8 @@ pub(super) struct Keeper {
     sampled_at: Instant,
     pub(super) oom_kills: u64,
     pub(super) leaving_since: Option<Instant>,
+    /// Overlays of ended attempts, some of which stay mounted for others.
+    mounts: Vec<Overlay>,
 }
 
 impl Keeper {
@@ -95,6 +102,7 @@ impl Keeper {
             sampled_at: now,
             oom_kills: procfs::oom_kills(),
             leaving_since: None,
+            mounts: Vec::new(),
         })
     }
 
@@ -103,6 +111,7 @@ impl Keeper {
         loop {
             let now = Instant::now();
             if self.is_done(now) {
+                self.mounts.iter().for_each(detach);
                 return Ok(());
             }
             let wait = self.next_wait(now);
@@ -120,6 +129,16 @@ impl Keeper {
             self.by_the_clock();
             self.settle();
             self.tell();
+        }
+    }
+
+    /// Remembers what may stay mounted, the newest last.
+    fn note_mount(&mut self, overlay: Overlay) {
+        self.mounts.retain(|known| known.target != overlay.target);
+        self.mounts.push(overlay);
+        if self.mounts.len() > MAX_MOUNTS {
+            // Gone long ago: so many wait for no attempt.
+            self.mounts.remove(0);
         }
     }
 
@@ -275,7 +294,9 @@ impl Keeper {
             ended.into_iter().for_each(|ended| self.put(News::Ended(ended)));
             // The worker need not wait for the unmount; nothing of the attempt runs any more.
             self.tell();
-            self.attempts.get_mut(&serial).into_iter().for_each(Attempt::unmount);
+            if let Some(overlay) = self.attempts.get_mut(&serial).and_then(Attempt::unmount) {
+                self.note_mount(overlay);
+            }
         }
     }
 

@@ -62,7 +62,7 @@ impl Overlay {
     }
 
     /// True while nothing has been written.
-    pub(super) fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         let mode = fs::symlink_metadata(&self.upper).map(|meta| meta.mode() & 0o7777);
         let empty = fs::read_dir(&self.upper).is_ok_and(|mut listing| listing.next().is_none());
         empty && mode.is_ok_and(|mode| mode == MODE)
