@@ -1,10 +1,10 @@
 //! The worker: leases attempts and runs them, through a keeper that owns their processes.
 
 mod attempt;
-mod environment;
+pub mod environment;
 mod executor;
 pub mod keeper;
-mod runner;
+pub mod runner;
 mod session;
 #[expect(dead_code, unused_imports, reason = "what calls it comes with the attempt")]
 mod workspace;
