@@ -1,10 +1,15 @@
 //! The worker: leases attempts and runs them, through a keeper that owns their processes.
 
 mod attempt;
+mod clock;
 pub mod environment;
 mod executor;
 pub mod keeper;
 pub mod runner;
 mod session;
-#[expect(dead_code, unused_imports, reason = "what calls it comes with the attempt")]
+mod worker;
 mod workspace;
+
+pub use clock::{Clock, wall};
+pub use executor::KeeperCommand;
+pub use worker::{WorkerConfig, WorkerError, run};
