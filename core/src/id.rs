@@ -122,7 +122,8 @@ mod tests {
             assert!(good.parse::<StepPath>().is_ok(), "{good}");
         }
         let deep = vec!["a"; 9].join("/");
-        for bad in ["", "..", "a//b", "/a", "a/", "a[]", "a[-1]", "a[x]", "a b", "é", "9a", &deep] {
+        for bad in ["", "..", "a//b", "/a", "a/", "a[]", "a[-1]", "a[x]", "a b", "é", "9a", &deep]
+        {
             assert!(bad.parse::<StepPath>().is_err(), "{bad}");
         }
     }
