@@ -314,7 +314,7 @@ impl Machine {
     }
 
     /// The plan's edges.
-    pub fn graph(&self) -> &Graph {
+    pub fn graph(&self) -> &Arc<Graph> {
         &self.graph
     }
 }

@@ -48,7 +48,9 @@ const CACHED_STATEMENTS: usize = 64;
 /// Why the record of runs could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("the database is of version {found}, this program knows up to {known}; take a newer one")]
+    #[error(
+        "the database is of version {found}, this program knows up to {known}; take a newer one"
+    )]
     Newer { found: i64, known: i64 },
     #[error("failed to bring the database up to date")]
     Migration(#[from] rusqlite_migration::Error),
