@@ -73,8 +73,10 @@ pub(crate) fn start(options: Options) -> Result<(EngineHandle, EngineThread), St
     let (alive_to, alive) = watch::channel(());
     let ids = ContextV7::new();
     if let Some(newest) = runs::newest(writer.read())?.and_then(|run| run.0.get_timestamp()) {
+        // One millisecond later, for within one only a counter orders, and that one is not known.
         let (secs, nanos) = newest.to_unix();
-        uuid::Timestamp::from_unix(&ids, secs, nanos);
+        let later = Duration::new(secs, nanos) + Duration::from_millis(1);
+        uuid::Timestamp::from_unix(&ids, later.as_secs(), later.subsec_nanos());
     }
     let (leases, watchers) = (Leases::default(), Watchers::default());
     let clock = Arc::clone(&options.clock);
