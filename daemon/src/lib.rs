@@ -5,6 +5,8 @@ mod compile;
 pub mod config;
 mod engine;
 mod fleet;
+pub mod home;
+pub mod lock;
 mod logs;
 mod rpc;
 mod server;
