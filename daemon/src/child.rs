@@ -11,9 +11,12 @@ use std::{
 
 use rustix::{
     fs::FlockOperation,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, Signal, kill_process},
 };
-use tokio::{io::unix::AsyncFd, time::timeout};
+use tokio::{
+    signal::unix::{Signal as SignalStream, SignalKind, signal},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use windlass_core::Home;
 
@@ -71,6 +74,8 @@ async fn one_life(
     home: &Home,
     stop: &CancellationToken,
 ) -> io::Result<String> {
+    // Caught from before the child lives, so that its end cannot be missed.
+    let mut children = signal(SignalKind::child())?;
     let mut child = Command::new(&command.program)
         .args(&command.args)
         .arg("--home")
@@ -79,40 +84,36 @@ async fn one_life(
         // A Ctrl-C at our terminal is for us; we tell the worker in our own way.
         .process_group(0)
         .spawn()?;
-    let watched = watch(&child);
-    let ended = match &watched {
-        Ok(ended) => ended,
-        Err(_) => return reap(&mut child),
-    };
     tokio::select! {
-        ready = ended.readable() => drop(ready?),
-        () = stop.cancelled() => {
-            pidfd_send_signal(ended, Signal::TERM)?;
-            if timeout(LEAVE, ended.readable()).await.is_err() {
-                tracing::warn!("the worker does not leave; it is killed, its steps go on");
-                child.kill()?;
-            }
-        }
+        status = ended(&mut child, &mut children) => return status,
+        () = stop.cancelled() => {}
     }
-    Ok(child.wait()?.to_string())
-}
-
-fn watch(child: &Child) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
+    // Not reaped yet, so the number is still its own.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-    AsyncFd::new(pidfd_open(pid, PidfdFlags::empty())?)
+    kill_process(pid.ok_or(io::ErrorKind::InvalidInput)?, Signal::TERM)?;
+    if let Ok(status) = timeout(LEAVE, ended(&mut child, &mut children)).await {
+        return status;
+    }
+    tracing::warn!("the worker does not leave; it is killed, its steps go on");
+    child.kill()?;
+    ended(&mut child, &mut children).await
 }
 
-/// For a child that cannot be watched.
-fn reap(child: &mut Child) -> io::Result<String> {
-    child.kill()?;
-    child.wait()?;
-    Err(io::Error::other("the system has no pidfd"))
+/// Waits until `child` has ended; says how.
+async fn ended(child: &mut Child, children: &mut SignalStream) -> io::Result<String> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.to_string());
+        }
+        children.recv().await;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
+
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::clock::SystemClock;
@@ -146,7 +147,7 @@ mod tests {
             while :; do sleep 0.01; done";
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock::new());
-        let task = tokio::spawn(keep_alive(shell(script), home, clock, stop.clone()));
+        let task = TaskTracker::new().spawn(keep_alive(shell(script), home, clock, stop.clone()));
         let lives = || fs::read_to_string(dir.path().join("lives")).unwrap_or_default();
         eventually(|| lives().contains("ready")).await;
         stop.cancel();
@@ -163,7 +164,7 @@ mod tests {
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock::new());
         let command = shell("touch \"$1/started\"; exec sleep 60");
-        let task = tokio::spawn(keep_alive(command, home, clock, stop.clone()));
+        let task = TaskTracker::new().spawn(keep_alive(command, home, clock, stop.clone()));
         tokio::task::yield_now().await;
         assert!(!dir.path().join("started").exists());
         drop(lock);

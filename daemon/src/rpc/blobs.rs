@@ -9,8 +9,7 @@ use windlass_core::Digest;
 use windlass_proto::MAX_CHUNK_BYTES;
 use windlass_proto::api::v1::{
     DownloadBlobRequest, DownloadBlobResponse, ErrorReason, FindMissingRequest,
-    FindMissingResponse, UploadBlobsRequest, UploadBlobsResponse,
-    blob_service_server::BlobService,
+    FindMissingResponse, UploadBlobsRequest, UploadBlobsResponse, blob_service_server::BlobService,
 };
 
 use super::{
