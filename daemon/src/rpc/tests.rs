@@ -531,3 +531,51 @@ async fn a_daemon_without_its_engine_ends_with_an_error() {
     daemon.engine.died.cancel();
     assert!(matches!(daemon.ended().await, Err(DaemonError::EngineDied)));
 }
+
+/// Kilobytes of memory that this process has in RAM.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// `cargo test --release -p windlass-daemon over_the_socket -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn followers_over_the_socket_measured() {
+    const BLOCK: u64 = 256 << 10;
+    const BLOCKS: u64 = 800;
+    let daemon = Daemon::start().await;
+    daemon.engine.change(|state| state.attempts.push(false));
+    let mut stuck = daemon.tail(1, true).await;
+    let before = resident();
+    let line = "x".repeat(usize::try_from(BLOCK).unwrap());
+    let data = Bytes::from(line);
+    let begin = std::time::Instant::now();
+    let mut last = None;
+    for block in 0..BLOCKS {
+        let offset = block * BLOCK;
+        let data = data.clone();
+        let chunk = Chunk { stream: Stream::Stdout, offset, data, time: Timestamp(1), lost: None };
+        last = Some(daemon.logs.append(key(1), chunk).await.unwrap());
+    }
+    last.unwrap().durable().await.unwrap();
+    println!("200 MiB appended beside a stuck follower in {:?}", begin.elapsed());
+    println!("memory grew by {} KiB, both ends", resident() - before);
+    let (begin, mut got) = (std::time::Instant::now(), 0);
+    while got < BLOCK * BLOCKS {
+        let (_, _, text) = chunk(next(&mut stuck).await);
+        got += u64::try_from(text.len()).unwrap();
+    }
+    println!("followed in {:?}, memory +{} KiB", begin.elapsed(), resident() - before);
+    let mut waits = vec![];
+    for line in 0..1_000 {
+        let begin = std::time::Instant::now();
+        daemon.append(1, Stream::Stdout, BLOCK * BLOCKS + line, "\n").await;
+        chunk(next(&mut stuck).await);
+        waits.push(begin.elapsed());
+    }
+    waits.sort();
+    println!("a line written and shown: median {:?}, p99 {:?}", waits[500], waits[990]);
+    daemon.stop().await;
+}
