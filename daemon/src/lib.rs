@@ -13,4 +13,5 @@ pub mod lock;
 mod logs;
 mod rpc;
 pub mod server;
+mod space;
 mod store;

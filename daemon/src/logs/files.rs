@@ -7,7 +7,8 @@ use std::{
 
 use prost::bytes::Bytes;
 
-use super::{LogKey, Stream};
+use super::Stream;
+use crate::store::attempts::AttemptKey;
 
 /// A range of a stream that was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Stream {
 }
 
 impl Files {
-    pub(super) fn new(logs: &Path, key: LogKey) -> Self {
+    pub(super) fn new(logs: &Path, key: AttemptKey) -> Self {
         let base = format!("{}.{}", key.step.0, key.attempt.0);
         Self { dir: logs.join(key.run.to_string()), base }
     }

@@ -5,7 +5,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::LogKey;
+use crate::store::attempts::AttemptKey;
 
 /// Entries below which the registry is not swept.
 const SWEEP_FROM: usize = 256;
@@ -46,14 +46,14 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Entries {
-    by_key: HashMap<LogKey, Weak<Live>>,
+    by_key: HashMap<AttemptKey, Weak<Live>>,
     /// Size at which entries that nobody holds are thrown out.
     sweep_at: usize,
 }
 
 impl Registry {
     /// The attempt's entry, made if there is none.
-    pub(super) fn get(&self, key: LogKey) -> Arc<Live> {
+    pub(super) fn get(&self, key: AttemptKey) -> Arc<Live> {
         let mut entries = self.lock();
         if let Some(live) = entries.by_key.get(&key).and_then(Weak::upgrade) {
             return live;
@@ -68,7 +68,7 @@ impl Registry {
     }
 
     /// The attempt's entry, where somebody writes or follows it.
-    pub(super) fn find(&self, key: LogKey) -> Option<Arc<Live>> {
+    pub(super) fn find(&self, key: AttemptKey) -> Option<Arc<Live>> {
         self.lock().by_key.get(&key).and_then(Weak::upgrade)
     }
 

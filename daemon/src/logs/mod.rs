@@ -23,13 +23,14 @@ use std::{
 
 use prost::bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
-use windlass_core::{AttemptNumber, RunId, StepIndex, Timestamp};
+use windlass_core::{RunId, Timestamp};
 
 use self::{files::Files, live::Registry, writer::Command};
 pub(crate) use self::{
     files::Page,
     tail::{Step, Tail},
 };
+use crate::store::attempts::AttemptKey;
 
 /// Threads that write; an attempt always has the same one.
 const WRITERS: usize = 2;
@@ -42,14 +43,6 @@ const PERMIT_BYTES: usize = 1 << 10;
 
 /// Permits of the whole queue.
 const PERMITS: usize = MAX_QUEUED_BYTES / PERMIT_BYTES;
-
-/// Which attempt a log belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LogKey {
-    pub(crate) run: RunId,
-    pub(crate) step: StepIndex,
-    pub(crate) attempt: AttemptNumber,
-}
 
 /// One of an attempt's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +149,11 @@ impl Logs {
     /// Queues `chunk` once there is room; chunks of a stream are kept in the order of these calls.
     ///
     /// Bytes that are already kept are ignored. A hole is refused unless declared lost.
-    pub(crate) async fn append(&self, key: LogKey, chunk: Chunk) -> Result<Appending, AppendError> {
+    pub(crate) async fn append(
+        &self,
+        key: AttemptKey,
+        chunk: Chunk,
+    ) -> Result<Appending, AppendError> {
         let wanted = chunk.data.len().div_ceil(PERMIT_BYTES).clamp(1, PERMITS);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let space = Arc::clone(&self.inner.space);
@@ -170,7 +167,7 @@ impl Logs {
 
     /// Tells followers that the attempt has ended with streams of these `sizes`: they leave once
     /// they have everything. Costs nothing where nobody wrote or follows. Never blocks.
-    pub(crate) fn seal(&self, key: LogKey, sizes: [u64; 3]) {
+    pub(crate) fn seal(&self, key: AttemptKey, sizes: [u64; 3]) {
         if let Some(live) = self.inner.registry.find(key) {
             // A writer that is gone took its followers along.
             self.writer(key).send(Command::Seal { key, live, sizes }).ok();
@@ -180,7 +177,7 @@ impl Logs {
     /// Reads one page of at most `max` bytes; a negative `offset` counts from the end.
     pub(crate) async fn read(
         &self,
-        key: LogKey,
+        key: AttemptKey,
         stream: Stream,
         offset: i64,
         max: usize,
@@ -193,7 +190,7 @@ impl Logs {
     ///
     /// Look at the attempt's state only after this call, and tell the answer to
     /// [`Tail::ended`]: whatever ends later seals the tail.
-    pub(crate) fn tail(&self, key: LogKey, stream: Option<Stream>, offset: i64) -> Tail {
+    pub(crate) fn tail(&self, key: AttemptKey, stream: Option<Stream>, offset: i64) -> Tail {
         Tail::new(Files::new(&self.inner.dir, key), self.inner.registry.get(key), stream, offset)
     }
 
@@ -226,7 +223,7 @@ impl Logs {
         }
     }
 
-    fn writer(&self, key: LogKey) -> &mpsc::Sender<Command> {
+    fn writer(&self, key: AttemptKey) -> &mpsc::Sender<Command> {
         let spread = key.run.0.as_bytes()[15] ^ key.step.0.to_le_bytes()[0];
         &self.inner.writers[usize::from(spread) % WRITERS]
     }

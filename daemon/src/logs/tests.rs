@@ -2,6 +2,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 use uuid::Uuid;
+use windlass_core::{AttemptNumber, StepIndex};
 
 use super::*;
 
@@ -11,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Fixture {
     dir: TempDir,
     logs: Logs,
-    key: LogKey,
+    key: AttemptKey,
 }
 
 impl Fixture {
@@ -57,8 +58,8 @@ impl Fixture {
     }
 }
 
-fn key(step: u32) -> LogKey {
-    LogKey { run: RunId(Uuid::from_u128(7)), step: StepIndex(step), attempt: AttemptNumber(1) }
+fn key(step: u32) -> AttemptKey {
+    AttemptKey { run: RunId(Uuid::from_u128(7)), step: StepIndex(step), attempt: AttemptNumber(1) }
 }
 
 /// What comes next, waiting for it.

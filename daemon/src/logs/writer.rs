@@ -12,7 +12,8 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use windlass_core::RunId;
 
-use super::{AppendError, Chunk, LogKey, files::Files, live::Live, segment::Segment};
+use super::{AppendError, Chunk, files::Files, live::Live, segment::Segment};
+use crate::store::attempts::AttemptKey;
 
 /// Attempts that one writer has open, with at most four files each.
 const MAX_OPEN: usize = 32;
@@ -23,7 +24,7 @@ const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 /// What a writer is asked to do.
 pub(super) enum Command {
     Append {
-        key: LogKey,
+        key: AttemptKey,
         live: Arc<Live>,
         chunk: Chunk,
         /// Room in the queue, given back once written.
@@ -31,7 +32,7 @@ pub(super) enum Command {
         reply: oneshot::Sender<Result<u64, AppendError>>,
     },
     Seal {
-        key: LogKey,
+        key: AttemptKey,
         live: Arc<Live>,
         sizes: [u64; 3],
     },
@@ -45,7 +46,7 @@ pub(super) enum Command {
 
 /// An attempt that ended before all of its bytes were here.
 struct Sealing {
-    key: LogKey,
+    key: AttemptKey,
     live: Arc<Live>,
     sizes: [u64; 3],
     until: Instant,
@@ -53,7 +54,7 @@ struct Sealing {
 
 struct Writer<'a> {
     dir: &'a Path,
-    open: HashMap<LogKey, (u64, Segment)>,
+    open: HashMap<AttemptKey, (u64, Segment)>,
     /// Counts uses, so that the file used longest ago is closed first.
     uses: u64,
     sealing: Vec<Sealing>,
@@ -86,7 +87,12 @@ pub(super) fn run(dir: &Path, commands: &Receiver<Command>) {
 }
 
 impl Writer<'_> {
-    fn append(&mut self, key: LogKey, live: Arc<Live>, chunk: &Chunk) -> Result<u64, AppendError> {
+    fn append(
+        &mut self,
+        key: AttemptKey,
+        live: Arc<Live>,
+        chunk: &Chunk,
+    ) -> Result<u64, AppendError> {
         let result = self.segment(key, live)?.append(chunk);
         if !self.sealing.is_empty() {
             self.seal_complete(key);
@@ -99,7 +105,7 @@ impl Writer<'_> {
         result
     }
 
-    fn seal(&mut self, key: LogKey, live: Arc<Live>, sizes: [u64; 3]) {
+    fn seal(&mut self, key: AttemptKey, live: Arc<Live>, sizes: [u64; 3]) {
         let complete = sizes == [0; 3]
             || match self.segment(key, Arc::clone(&live)) {
                 Ok(segment) => segment.has(sizes),
@@ -117,7 +123,7 @@ impl Writer<'_> {
     }
 
     /// Seals the attempt if it has ended and its last bytes have just come.
-    fn seal_complete(&mut self, key: LogKey) {
+    fn seal_complete(&mut self, key: AttemptKey) {
         let Some((_, segment)) = self.open.get(&key) else { return };
         let done = |sealing: &Sealing| sealing.key == key && segment.has(sealing.sizes);
         if self.sealing.iter().any(done) {
@@ -150,7 +156,7 @@ impl Writer<'_> {
         });
     }
 
-    fn segment(&mut self, key: LogKey, live: Arc<Live>) -> io::Result<&mut Segment> {
+    fn segment(&mut self, key: AttemptKey, live: Arc<Live>) -> io::Result<&mut Segment> {
         self.uses += 1;
         if !self.open.contains_key(&key) {
             if self.open.len() >= MAX_OPEN

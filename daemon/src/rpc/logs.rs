@@ -11,17 +11,18 @@ use windlass_proto::common::v1::{AttemptRef, LogStream};
 use windlass_proto::{MAX_CHUNK_BYTES, timestamp};
 
 use super::{
-    attempts::{Attempts, Found},
+    attempts::{Attempts, Changes, Found},
     status::{internal, invalid, status},
     streams::{Items, KEEPALIVE, Streams, send},
 };
-use crate::logs::{Item, LogKey, Logs, ReadError, Step, Stream, Tail};
+use crate::logs::{Item, Logs, ReadError, Step, Stream, Tail};
+use crate::store::attempts::AttemptKey;
 
 /// Bytes of a page where the caller does not say.
 const DEFAULT_PAGE_BYTES: usize = 64 << 10;
 
 /// Most metric points in one message.
-const MAX_POINTS: usize = 1_000;
+const MAX_POINTS: u32 = 1_000;
 
 /// Serves `windlass.api.v1.LogService`.
 pub(crate) struct LogsRpc {
@@ -125,25 +126,28 @@ async fn settle<F: Future<Output = Result<(), Status>>>(
     mut found: Found,
     follow: bool,
     alive: impl Fn() -> F,
-) -> Result<Option<LogKey>, Status> {
+) -> Result<Option<AttemptKey>, Status> {
     let mut changes = attempts.changes(found.run);
-    while follow && found.attempt.is_none() && !found.ended {
+    let mut more = follow;
+    while found.attempt.is_none() && !found.ended {
+        // Asked again after the subscription, and after every change.
         found = find(attempts, Some(wanted)).await?;
-        if found.attempt.is_none() && !found.ended {
-            changed(&mut changes, &alive).await?;
+        if found.attempt.is_some() || found.ended || !more {
+            break;
         }
+        more = changed(&mut *changes, &alive).await?;
     }
     Ok(found.attempt)
 }
 
-/// Waits for a change, or for the time to say that the stream lives.
+/// Waits for a change, or for the time to say that the stream lives; false after the last change.
 async fn changed<F: Future<Output = Result<(), Status>>>(
-    changes: &mut tokio::sync::watch::Receiver<u64>,
+    changes: &mut dyn Changes,
     alive: &impl Fn() -> F,
-) -> Result<(), Status> {
+) -> Result<bool, Status> {
     tokio::select! {
-        changed = changes.changed() => changed.map_err(|_| super::status::shutting_down()),
-        () = tokio::time::sleep(KEEPALIVE) => alive().await,
+        more = changes.next() => Ok(more),
+        () = tokio::time::sleep(KEEPALIVE) => alive().await.map(|()| true),
     }
 }
 
@@ -176,8 +180,8 @@ async fn watch_metrics(
     items: &Items<WatchMetricsResponse>,
 ) -> Result<(), Status> {
     let mut changes = attempts.changes(find(attempts, Some(named)).await?.run);
+    let mut more = follow;
     loop {
-        changes.mark_unchanged();
         // Asked before the points: those of an attempt that had ended then are all there.
         let found = find(attempts, Some(named)).await?;
         let Some(key) = found.attempt else { return Ok(()) };
@@ -185,10 +189,11 @@ async fn watch_metrics(
         if let Some(last) = points.last() {
             after = last.sequence;
             send(items, WatchMetricsResponse { points }).await?;
-        } else if found.ended || !follow {
+        } else if found.ended || !more {
             return Ok(());
         } else {
-            changed(&mut changes, &|| send(items, WatchMetricsResponse::default())).await?;
+            let alive = || send(items, WatchMetricsResponse::default());
+            more = changed(&mut *changes, &alive).await?;
         }
     }
 }

@@ -28,7 +28,7 @@ use windlass_proto::api::v1::{
 use windlass_proto::common::v1::{AttemptRef, LogStream, MetricPoint};
 
 use super::{
-    attempts::{Attempts, Found},
+    attempts::{Attempts, Changes, Found},
     routes::Routes,
     status::status,
     system::Standing,
@@ -38,8 +38,9 @@ use crate::{
     config::Config,
     home::{Places, locate_home, prepare},
     lock::HomeLock,
-    logs::{Chunk, LogKey, Logs, Stream},
+    logs::{Chunk, Logs, Stream},
     server::{DaemonError, Frame, Heart, Rooms, serve},
+    store::attempts::AttemptKey,
 };
 
 /// Longest wait for anything.
@@ -47,8 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const RUN: RunId = RunId(Uuid::from_u128(7));
 
-fn key(attempt: u32) -> LogKey {
-    LogKey { run: RUN, step: StepIndex(0), attempt: AttemptNumber(attempt) }
+fn key(attempt: u32) -> AttemptKey {
+    AttemptKey { run: RUN, step: StepIndex(0), attempt: AttemptNumber(attempt) }
 }
 
 /// One run `7…` with one step `train`, whose attempts the test makes and ends.
@@ -90,19 +91,28 @@ impl Attempts for StandIn {
         Ok(Found { run: RUN, attempt: (number > 0).then(|| key(number)), ended })
     }
 
-    fn changes(&self, _: RunId) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    fn changes(&self, _: RunId) -> Box<dyn Changes> {
+        Box::new(Watched(self.changes.subscribe()))
     }
 
     async fn metrics(
         &self,
-        _: LogKey,
+        _: AttemptKey,
         after: u64,
-        limit: usize,
+        limit: u32,
     ) -> Result<Vec<MetricPoint>, Status> {
         let state = self.state.lock().unwrap();
         let new = state.points.iter().filter(|point| point.sequence > after);
-        Ok(new.take(limit).cloned().collect())
+        Ok(new.take(limit as usize).cloned().collect())
+    }
+}
+
+struct Watched(watch::Receiver<u64>);
+
+#[tonic::async_trait]
+impl Changes for Watched {
+    async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
     }
 }
 
