@@ -23,7 +23,7 @@ pub use graph::{Cycle, Graph, Links, Order};
 pub use home::Home;
 pub use id::{AttemptNumber, InvalidStepPath, LeaseId, RunId, StepIndex, StepPath, WorkerName};
 pub use machine::{
-    BadGraph, Cell, Effect, Event, Graph, Machine, Outcome, RunRecordState, StepRules, Stop,
+    BadGraph, Cell, Effect, Event, Machine, Outcome, RunGraph, RunRecordState, StepRules, Stop,
 };
 pub use retry::{Failure, LOSS_BUDGET, RetryOn, RetryPolicy};
 pub use schedule::{ReadyQueue, ReadyStep};

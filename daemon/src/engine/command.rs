@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 use windlass_core::{
-    AttemptNumber, AttemptState, BadGraph, Graph, LeaseId, RunId, StepPath, Stop, WorkerName,
+    AttemptNumber, AttemptState, BadGraph, LeaseId, RunGraph, RunId, StepPath, Stop, WorkerName,
 };
 use windlass_proto::common::v1::{Artifact, AttemptEnd, CallRecord, MetricPoint, Output, Plan};
 use windlass_proto::worker::v1::Directive;
@@ -49,7 +49,7 @@ pub(crate) struct NewRun {
     pub(super) labels: HashMap<String, String>,
     pub(super) record: Vec<u8>,
     pub(super) plan: Vec<u8>,
-    pub(super) graph: Arc<Graph>,
+    pub(super) graph: Arc<RunGraph>,
     pub(super) shared: Arc<RunShared>,
 }
 

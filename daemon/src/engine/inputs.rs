@@ -1,6 +1,6 @@
 //! What a step gets from the steps above it: inputs, bound outputs and layers.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
 use windlass_core::StepIndex;
 use windlass_proto::common::v1::{Output, OutputRef, bound_arg::Value, step_spec::Action};
@@ -61,14 +61,14 @@ fn walk(run: &LiveRun, step: StepIndex) -> (Vec<Output>, Vec<String>) {
     let (mut inputs, mut changed) = (Vec::new(), Vec::new());
     let mut level: Vec<StepIndex> = graph.needs(step).to_vec();
     while !level.is_empty() {
-        level.sort_unstable_by(|a, b| b.cmp(a));
+        level.sort_unstable_by_key(|above| Reverse(graph.place(*above)));
         level.retain(|above| seen.insert(*above));
         for above in &level {
             let Some(result) = run.results.get(above) else { continue };
             let new = result.outputs.iter().filter(|output| names.insert(&output.name));
             inputs.extend(new.cloned());
             if !result.changes.is_empty() {
-                changed.push((*above, &result.changes));
+                changed.push((graph.place(*above), &result.changes));
             }
         }
         level = level.iter().flat_map(|above| graph.needs(*above)).copied().collect();

@@ -6,7 +6,7 @@ use std::{
 
 use prost::bytes::Bytes;
 use windlass_core::{
-    AttemptNumber, BadGraph, Cell, Effect, Event, Graph, LeaseId, Machine, RetryOn, RetryPolicy,
+    AttemptNumber, BadGraph, Cell, Effect, Event, LeaseId, Machine, RetryOn, RetryPolicy, RunGraph,
     RunId, StepIndex, StepRules, Timestamp, WorkerName,
 };
 use windlass_proto::common::v1::{
@@ -128,7 +128,7 @@ pub(super) struct LiveRun {
 
 impl LiveRun {
     /// A new run of which nothing happened.
-    pub(super) fn new(shared: Arc<RunShared>, graph: Arc<Graph>, row: RunRow) -> Self {
+    pub(super) fn new(shared: Arc<RunShared>, graph: Arc<RunGraph>, row: RunRow) -> Self {
         Self {
             shared,
             machine: Machine::new(graph),
@@ -178,9 +178,9 @@ impl LiveRun {
 }
 
 /// The graph of a plan, with each step's rules.
-pub(super) fn graph(plan: &Plan) -> Result<Graph, BadGraph> {
+pub(super) fn graph(plan: &Plan) -> Result<RunGraph, BadGraph> {
     let rules = plan.steps.iter().map(|step| rules(step.spec.as_ref())).collect();
-    Graph::new(plan.steps.iter().map(|step| step.needs.as_slice()), rules)
+    RunGraph::new(plan.steps.iter().map(|step| step.needs.as_slice()), rules)
 }
 
 fn rules(spec: Option<&StepSpec>) -> StepRules {
