@@ -8,6 +8,9 @@ mod digest;
 mod graph;
 mod home;
 mod id;
+mod machine;
+mod retry;
+mod schedule;
 mod state;
 mod suggest;
 
@@ -19,5 +22,10 @@ pub use digest::{Digest, InvalidDigest};
 pub use graph::{Cycle, Graph, Links, Order};
 pub use home::Home;
 pub use id::{AttemptNumber, InvalidStepPath, LeaseId, RunId, StepIndex, StepPath, WorkerName};
+pub use machine::{
+    BadGraph, Cell, Effect, Event, Machine, Outcome, RunGraph, RunRecordState, StepRules, Stop,
+};
+pub use retry::{Failure, LOSS_BUDGET, RetryOn, RetryPolicy};
+pub use schedule::{ReadyQueue, ReadyStep};
 pub use state::{AttemptState, RunState, StepState, Timestamp};
 pub use suggest::nearest;
