@@ -50,9 +50,28 @@ const LOG_TAIL: u64 = 2_000;
 /// What of the caller's environment a daemon started on the way gets: what finds programs, places
 /// and packages. Other variables belong to the run and travel with it.
 const DAEMON_VARIABLES: &[&str] = &[
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "SSL_CERT_DIR", "SSL_CERT_FILE",
-    "TMPDIR", "TZ", "USER", "WINDLASS_HOME", "WINDLASS_LOG", "REQUESTS_CA_BUNDLE", "NO_PROXY",
-    "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy",
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "WINDLASS_HOME",
+    "WINDLASS_LOG",
+    "REQUESTS_CA_BUNDLE",
+    "NO_PROXY",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
 ];
 const DAEMON_PREFIXES: &[&str] = &["LC_", "XDG_", "PIP_", "UV_"];
 
@@ -112,7 +131,9 @@ impl Link {
             .initial_stream_window_size(STREAM_WINDOW)
             .connect_with_connector(connector)
             .await
-            .map_err(|error| CliError::Unreachable(format!("cannot talk to the daemon: {error}")))?;
+            .map_err(|error| {
+                CliError::Unreachable(format!("cannot talk to the daemon: {error}"))
+            })?;
         Ok(Self { home: home.clone(), channel, starter })
     }
 
@@ -267,7 +288,8 @@ mod tests {
         let home = Home::new(dir.path().join("home"), Path::new("/tmp"), "key");
         let exe = dir.path().join("windlass");
         std::fs::write(&exe, "#!/bin/sh\necho \"cannot open the database: $2\"; exit 1\n").unwrap();
-        std::fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
         let error = Starter { exe, env: vec![] }.start(&home).await.unwrap_err();
         let CliError::Unreachable(text) = error else { panic!("{error:?}") };
         assert!(text.ends_with("\ncannot open the database: --background"), "{text}");

@@ -6,13 +6,27 @@ use tonic_types::StatusExt;
 /// How a command ends, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Ok = 0,
-    RunFailed = 1,
-    Refused = 2,
-    Cancelled = 3,
-    Unreachable = 4,
-    /// Ended by SIGTERM, as shells say it; the run goes on.
-    Terminated = 143,
+    Ok,
+    RunFailed,
+    Refused,
+    Cancelled,
+    Unreachable,
+    /// Ended by SIGTERM; the run goes on.
+    Terminated,
+}
+
+impl Exit {
+    /// The number of the contract; for a signal, as shells say it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::RunFailed => 1,
+            Self::Refused => 2,
+            Self::Cancelled => 3,
+            Self::Unreachable => 4,
+            Self::Terminated => 128 + 15,
+        }
+    }
 }
 
 /// One thing that is wrong, with its place and the mend where they are known.
@@ -55,8 +69,7 @@ impl CliError {
 
     /// A refusal with what to do about it.
     pub(crate) fn refused_with(message: impl Into<String>, help: impl Into<String>) -> Self {
-        let problem =
-            Problem { message: message.into(), help: help.into(), ..Problem::default() };
+        let problem = Problem { message: message.into(), help: help.into(), ..Problem::default() };
         Self::Refused(vec![problem])
     }
 
@@ -178,8 +191,10 @@ mod tests {
 
     #[test]
     fn places_and_mends_are_read_from_an_invalid_pipeline() {
-        let violations =
-            vec![FieldViolation::new("a:b.yaml:3:19", "unknown key `retyr`\nhelp: did you mean `retry`?")];
+        let violations = vec![FieldViolation::new(
+            "a:b.yaml:3:19",
+            "unknown key `retyr`\nhelp: did you mean `retry`?",
+        )];
         let error = CliError::from(status(Code::InvalidArgument, "INVALID_PIPELINE", violations));
 
         let CliError::Refused(problems) = &error else { panic!("{error:?}") };

@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn git_status_is_read() {
         let clean = parse("# branch.oid 0123\n# branch.head main\n# branch.upstream o/main\n");
-        assert_eq!((clean.commit.as_str(), clean.branch.as_str(), clean.dirty), ("0123", "main", false));
+        assert_eq!(
+            (clean.commit.as_str(), clean.branch.as_str(), clean.dirty),
+            ("0123", "main", false)
+        );
         let dirty = parse("# branch.oid (initial)\n# branch.head (detached)\n? new.py\n");
         assert_eq!((dirty.commit.as_str(), dirty.branch.as_str(), dirty.dirty), ("", "", true));
     }

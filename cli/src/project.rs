@@ -7,10 +7,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use windlass_proto::{
-    api::v1::run_source::Target,
-    common::v1::CommandAction,
-};
+use windlass_proto::{api::v1::run_source::Target, common::v1::CommandAction};
 
 use crate::{config::Config, error::CliError, settings::PROJECT_FILE};
 
@@ -42,14 +39,15 @@ impl Project {
 
     /// The project around the current directory, and a command to run in it.
     pub(crate) fn of_command(config: &Config, argv: Vec<String>) -> Result<Self, CliError> {
-        let root = root_above(&real(&config.cwd)?);
+        let root = root_above(&real(&config.cwd)?).to_owned();
         let target = Target::Command(CommandAction { argv });
         Ok(Self { root, target, files: Vec::new() })
     }
 
     fn of_pipeline(config: &Config, path: &str) -> Result<Self, CliError> {
         let (root, inside) = place_in_project(config, Path::new(path))?;
-        let text = fs::read_to_string(root.join(&inside)).map_err(|error| unreadable(path, &error))?;
+        let text =
+            fs::read_to_string(root.join(&inside)).map_err(|error| unreadable(path, &error))?;
         Ok(Self { root, target: Target::PipelineFile(inside), files: declared_files(&text) })
     }
 
@@ -57,19 +55,10 @@ impl Project {
         let (root, place) = if is_python(place) {
             place_in_project(config, Path::new(place))?
         } else {
-            (root_above(&real(&config.cwd)?), place.to_owned())
+            (root_above(&real(&config.cwd)?).to_owned(), place.to_owned())
         };
         let target = Target::Function(format!("{place}:{function}"));
         Ok(Self { root, target, files: Vec::new() })
-    }
-
-    /// The target as the user would write it, standing in the project's root.
-    pub(crate) fn shown_target(&self) -> String {
-        match &self.target {
-            Target::PipelineFile(text) | Target::Function(text) => text.clone(),
-            Target::Command(command) => command.argv.join(" "),
-            Target::Spec(spec) => spec.name.clone(),
-        }
     }
 }
 
@@ -96,7 +85,9 @@ fn named(target: &str) -> Result<Named<'_>, CliError> {
         }
         _ if is_python(target) => Err(CliError::refused_with(
             format!("{target} names no function"),
-            format!("name one: `{target}:FUNCTION`; to run the file itself: `windlass exec -- python {target}`"),
+            format!(
+                "name one: `{target}:FUNCTION`; to run the file itself: `windlass exec -- python {target}`"
+            ),
         )),
         _ => Err(CliError::refused_with(
             format!("`{target}` is neither a pipeline file nor a function"),
@@ -125,13 +116,14 @@ fn place_in_project(config: &Config, path: &Path) -> Result<(PathBuf, String), C
         Err(error) => return Err(unreadable(&shown, &error)),
     }
     // A function's file belongs to the project that the user stands in, where it lies below it.
-    let here = root_above(&real(&config.cwd)?);
-    let root = if is_python(&shown) && full.starts_with(&here) { here } else { root_above(&dir) };
-    let inside = full.strip_prefix(&root).unwrap_or(&full);
-    let inside = inside.to_str().ok_or_else(|| {
-        CliError::refused(format!("{shown}: the path is not valid UTF-8"))
-    })?;
-    Ok((root.clone(), inside.to_owned()))
+    let here = real(&config.cwd)?;
+    let here = root_above(&here);
+    let root = if is_python(&shown) && full.starts_with(here) { here } else { root_above(&dir) };
+    let inside = full.strip_prefix(root).unwrap_or(&full);
+    let inside = inside
+        .to_str()
+        .ok_or_else(|| CliError::refused(format!("{shown}: the path is not valid UTF-8")))?;
+    Ok((root.to_owned(), inside.to_owned()))
 }
 
 fn unreadable(shown: &str, error: &io::Error) -> CliError {
@@ -150,9 +142,10 @@ fn real(dir: &Path) -> Result<PathBuf, CliError> {
     fs::canonicalize(dir).map_err(CliError::io(format!("cannot enter {}", dir.display())))
 }
 
-fn root_above(dir: &Path) -> PathBuf {
+/// The root of the project that a directory belongs to.
+pub(crate) fn root_above(dir: &Path) -> &Path {
     let marked = |dir: &&Path| dir.join(PROJECT_FILE).is_file();
-    dir.ancestors().find(marked).unwrap_or(dir).to_owned()
+    dir.ancestors().find(marked).unwrap_or(dir)
 }
 
 /// The two keys of a pipeline file that matter before the daemon reads it.
@@ -172,7 +165,8 @@ struct DeclaredEnv {
 /// What a pipeline file says that the snapshot must hold. A file that cannot be read so declares
 /// nothing: the daemon will say what is wrong with it.
 fn declared_files(text: &str) -> Vec<String> {
-    let at_top = |key: &str| text.lines().any(|line| line.trim_start_matches(['"', '\'']).starts_with(key));
+    let at_top =
+        |key: &str| text.lines().any(|line| line.trim_start_matches(['"', '\'']).starts_with(key));
     if !(at_top("files") || at_top("env") || text.trim_start().starts_with('{')) {
         return Vec::new();
     }
@@ -218,7 +212,8 @@ mod tests {
 
     #[test]
     fn declared_files_are_read_leniently() {
-        let text = "version: 1\nfiles: [data/*.csv]\nenv: {requirements: req.txt}\nsteps:\n  a: {x: 1}\n";
+        let text =
+            "version: 1\nfiles: [data/*.csv]\nenv: {requirements: req.txt}\nsteps:\n  a: {x: 1}\n";
         assert_eq!(declared_files(text), ["data/*.csv", "req.txt"]);
         assert_eq!(declared_files("env: {uv: .}\n"), ["/pyproject.toml", "/uv.lock"]);
         assert_eq!(declared_files("{files: [a]}"), ["a"]);

@@ -198,8 +198,15 @@ mod tests {
                 panic!("{text} was read")
             };
             let problem = &problems[0];
-            assert_eq!((problem.path.as_str(), problem.line), ("windlass.toml", line), "{problem:?}");
-            assert!(problem.message.contains(message) && problem.help.contains(help), "{problem:?}");
+            assert_eq!(
+                (problem.path.as_str(), problem.line),
+                ("windlass.toml", line),
+                "{problem:?}"
+            );
+            assert!(
+                problem.message.contains(message) && problem.help.contains(help),
+                "{problem:?}"
+            );
         }
         assert_eq!(place("ab\ncdé f", &(8..9)), (2, 5));
     }

@@ -213,7 +213,8 @@ fn read_part(
     let mut first = Some(part.digest.to_string());
     let mut chunk = |data: Bytes| {
         bar.inc(data.len() as u64);
-        let size_bytes = if first.is_some() { i64::try_from(part.size()).unwrap_or(i64::MAX) } else { 0 };
+        let size_bytes =
+            if first.is_some() { i64::try_from(part.size()).unwrap_or(i64::MAX) } else { 0 };
         let digest = first.take().unwrap_or_default();
         sender.blocking_send(UploadBlobsRequest { digest, size_bytes, data }).is_ok()
     };

@@ -21,7 +21,9 @@ pub(super) enum Wish {
     Stay,
     /// Leave; the run goes on.
     Leave(Exit),
-    Cancel { force: bool },
+    Cancel {
+        force: bool,
+    },
 }
 
 /// Listens to signals, and to the answer to the question.
@@ -117,6 +119,6 @@ impl SingleKeys {
 impl Drop for SingleKeys {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that has gone away.
-        drop(tcsetattr(io::stdin(), OptionalActions::Now, &self.0));
+        tcsetattr(io::stdin(), OptionalActions::Now, &self.0).ok();
     }
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Write,
     time::{Duration, Instant},
 };
@@ -30,7 +30,10 @@ pub(super) struct Live<'a> {
     count: ProgressBar,
     question: Option<ProgressBar>,
     lines: HashMap<(usize, bool), Lines>,
-    ended: HashMap<usize, StepState>,
+    /// How many attempts of a step have told everything.
+    silent: HashMap<usize, usize>,
+    /// Steps whose end has been told.
+    told: HashSet<usize>,
 }
 
 struct Row {
@@ -53,7 +56,8 @@ impl<'a> Live<'a> {
             count,
             question: None,
             lines: HashMap::new(),
-            ended: HashMap::new(),
+            silent: HashMap::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -76,23 +80,27 @@ impl<'a> Live<'a> {
         self.rows.insert(at, Row { bar, since: Instant::now(), last: String::new() });
     }
 
-    fn end(&mut self, model: &Model, at: usize, state: StepState) -> Result<(), CliError> {
+    /// Tells the end of a step, once all that it printed has been told.
+    fn end(&mut self, model: &Model, at: usize) -> Result<(), CliError> {
+        let Some(step) = model.run.steps.get(at) else { return Ok(()) };
+        let state = render::step_state(step);
+        let silent = self.silent.get(&at).copied().unwrap_or_default();
+        if !state.is_terminal() || silent < step.attempts.len() || !self.told.insert(at) {
+            return Ok(());
+        }
         if let Some(row) = self.rows.remove(&at) {
             row.bar.finish_and_clear();
             self.screen.remove(&row.bar);
         }
-        if self.ended.insert(at, state) == Some(state) {
-            return Ok(());
-        }
         let paint = self.paint();
-        let Some(step) = model.run.steps.get(at) else { return Ok(()) };
         let (symbol, tint) = render::step_look(state);
         let time = render::step_time(step, jiff::Timestamp::now()).map(render::duration);
         let word = if state == StepState::Succeeded { "" } else { state.word() };
         let facts = [word, time.as_deref().unwrap_or_default(), step.reason.trim()];
         let facts: Vec<_> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
         let facts = paint.paint(Tint::Faint, &render::clean(&facts.join("  ")));
-        let line = format!("{} {}  {facts}\n", paint.paint(tint, symbol), render::clean(&step.step));
+        let line =
+            format!("{} {}  {facts}\n", paint.paint(tint, symbol), render::clean(&step.step));
         self.above(true, line.as_bytes())
     }
 
@@ -120,7 +128,8 @@ impl<'a> Live<'a> {
             row.bar.tick();
         }
         let ended = model.run.steps.iter().filter(|s| render::step_state(s).is_terminal()).count();
-        let running = model.run.steps.iter().filter(|s| render::step_state(s) == StepState::Running);
+        let running =
+            model.run.steps.iter().filter(|s| render::step_state(s) == StepState::Running);
         let total = render::plural(model.run.steps.len(), "step");
         let text = format!("{}  {ended} of {total}, {} running", model.run.name, running.count());
         let text = render::shorten(&render::clean(&text), width);
@@ -135,8 +144,7 @@ impl View for Live<'_> {
             let Some(step) = model.run.steps.get(at) else { continue };
             match render::step_state(step) {
                 StepState::Running => self.begin(at),
-                state if state.is_terminal() => self.end(model, at, state)?,
-                _ => {}
+                _ => self.end(model, at)?,
             }
         }
         Ok(())
@@ -168,7 +176,8 @@ impl View for Live<'_> {
                 self.above(stderr, &line)?;
             }
         }
-        Ok(())
+        *self.silent.entry(step).or_default() += 1;
+        self.end(model, step)
     }
 
     fn note(&mut self, text: &str) -> Result<(), CliError> {

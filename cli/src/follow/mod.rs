@@ -14,9 +14,10 @@ mod watch;
 use windlass_proto::{api::v1, common::v1::LogStream};
 
 pub(crate) use model::Model;
-pub(crate) use plain::Plain;
+pub(crate) use plain::{Plain, Quiet};
 pub(crate) use pursuit::Pursuit;
 pub(crate) use tail::{Item, Tail, Wanted};
+pub(crate) use tails::Which;
 
 use crate::{
     app::App,
@@ -25,15 +26,9 @@ use crate::{
 };
 use attention::{Attention, Wish};
 use live::Live;
-use plain::Quiet;
 
 /// How a follower shows a run.
 pub(crate) trait View {
-    /// False where logs are of no interest.
-    fn wants_logs(&self) -> bool {
-        true
-    }
-
     /// The run or some of its steps changed.
     fn changed(&mut self, _model: &Model, _steps: &[usize]) -> Result<(), CliError> {
         Ok(())
@@ -95,7 +90,8 @@ pub(crate) async fn follow(
         Show::Lines => Box::new(Plain::of_run(app)),
         Show::Progress => Box::new(Live::new(app)),
     };
-    let mut pursuit = Pursuit::begin(link, run, view.wants_logs());
+    let which = if show == Show::Nothing { Which::None } else { Which::All };
+    let mut pursuit = Pursuit::begin(link, run, which);
     loop {
         let wish = tokio::select! {
             over = pursuit.advance(&mut *view) => match over? {
@@ -115,7 +111,11 @@ pub(crate) async fn follow(
             }
             Wish::Cancel { force } => {
                 view.ask(None)?;
-                view.note(if force { "killing it" } else { "cancelling; once more kills it at once" })?;
+                view.note(if force {
+                    "killing it"
+                } else {
+                    "cancelling; once more kills it at once"
+                })?;
                 let run = pursuit.model().run.run_id.clone();
                 let reason = format!("interrupted by {}@{}", config.user(), config.host());
                 let request = v1::CancelRunRequest { run, reason, force };

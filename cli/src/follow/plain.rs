@@ -11,15 +11,11 @@ use crate::{
 };
 
 /// Shows nothing but notes.
-pub(super) struct Quiet<'a> {
-    pub(super) err: &'a mut dyn Write,
+pub(crate) struct Quiet<'a> {
+    pub(crate) err: &'a mut dyn Write,
 }
 
 impl View for Quiet<'_> {
-    fn wants_logs(&self) -> bool {
-        false
-    }
-
     fn printed(&mut self, _: &Model, _: usize, _: Print<'_>) -> Result<(), CliError> {
         Ok(())
     }
@@ -55,7 +51,13 @@ impl<'a> Plain<'a> {
         Self { always: true, ..Self::of_run(app) }
     }
 
-    fn line(&mut self, model: &Model, step: usize, stderr: bool, line: &[u8]) -> Result<(), CliError> {
+    fn line(
+        &mut self,
+        model: &Model,
+        step: usize,
+        stderr: bool,
+        line: &[u8],
+    ) -> Result<(), CliError> {
         let surface = self.surfaces[usize::from(stderr)];
         let paint = Paint { on: surface.colour };
         let name = paint.paint(Tint::Busy, model.name(step));
@@ -124,7 +126,8 @@ mod tests {
 
     fn told(steps: &[&str], always: bool, prints: &[(usize, LogStream, &str)]) -> (String, String) {
         let step = |name: &&str| v1::Step { step: (*name).into(), ..Default::default() };
-        let model = Model::new(v1::Run { steps: steps.iter().map(step).collect(), ..Default::default() });
+        let model =
+            Model::new(v1::Run { steps: steps.iter().map(step).collect(), ..Default::default() });
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let surfaces = [Surface::PLAIN, Surface::PLAIN];
         let lines = HashMap::new();

@@ -6,10 +6,10 @@ use windlass_proto::api::v1;
 use super::{
     Model, Print, View,
     tail::Item,
-    tails::{Event, Tails},
+    tails::{Event, Tails, Which},
     watch::Watch,
 };
-use crate::{connect::Link, error::CliError};
+use crate::{connect::Link, error::CliError, render};
 
 /// How long the logs of an ended run may keep a follower waiting without a byte.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -22,19 +22,18 @@ pub(crate) struct Pursuit {
     model: Model,
     watch: Watch,
     tails: Tails,
-    logs: bool,
     frames: Interval,
     /// When a log moved last.
     moved: Instant,
 }
 
 impl Pursuit {
-    pub(crate) fn begin(link: &Link, run: v1::Run, logs: bool) -> Self {
+    pub(crate) fn begin(link: &Link, run: v1::Run, which: Which) -> Self {
         let watch = Watch::open(link, run.run_id.clone());
-        let tails = Tails::new(link.clone(), run.run_id.clone());
+        let tails = Tails::new(link.clone(), run.run_id.clone(), which);
         let mut frames = interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { model: Model::new(run), watch, tails, logs, frames, moved: Instant::now() }
+        Self { model: Model::new(run), watch, tails, frames, moved: Instant::now() }
     }
 
     pub(crate) fn model(&self) -> &Model {
@@ -47,7 +46,7 @@ impl Pursuit {
 
     /// Waits for one thing to happen and shows it; true where the run and its logs are over.
     pub(crate) async fn advance(&mut self, view: &mut dyn View) -> Result<bool, CliError> {
-        if self.model.ended() && (!self.logs || self.tails.idle()) {
+        if self.over() && self.tails.idle() {
             return Ok(true);
         }
         tokio::select! {
@@ -59,7 +58,7 @@ impl Pursuit {
             event = self.tails.next() => self.told(event?, view)?,
             _ = self.frames.tick() => {
                 view.tick(&self.model);
-                if self.model.ended() && self.moved.elapsed() > DRAIN_LIMIT {
+                if self.over() && self.moved.elapsed() > DRAIN_LIMIT {
                     view.note("the end of a log is missing: it does not arrive")?;
                     return Ok(true);
                 }
@@ -68,14 +67,23 @@ impl Pursuit {
         Ok(false)
     }
 
-    fn changed(&mut self, change: v1::WatchRunResponse, view: &mut dyn View) -> Result<(), CliError> {
+    /// True where nothing of interest will change any more.
+    fn over(&self) -> bool {
+        let steps = &self.model.run.steps;
+        let only = self.tails.only().and_then(|name| steps.iter().find(|step| step.step == name));
+        self.model.ended() || only.is_some_and(|step| render::step_state(step).is_terminal())
+    }
+
+    fn changed(
+        &mut self,
+        change: v1::WatchRunResponse,
+        view: &mut dyn View,
+    ) -> Result<(), CliError> {
         self.moved = Instant::now();
         let steps = self.model.apply(change);
-        if self.logs {
-            for &at in &steps {
-                if let Some(step) = self.model.run.steps.get(at) {
-                    self.tails.consider(at, step);
-                }
+        for &at in &steps {
+            if let Some(step) = self.model.run.steps.get(at) {
+                self.tails.consider(at, step);
             }
         }
         view.changed(&self.model, &steps)

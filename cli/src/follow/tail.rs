@@ -27,9 +27,15 @@ pub(crate) struct Wanted {
 /// A piece of a log.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Chunk { stream: LogStream, data: Bytes },
+    Chunk {
+        stream: LogStream,
+        data: Bytes,
+    },
     /// Bytes that were lost.
-    Gap { stream: LogStream, length: i64, reason: String },
+    Gap {
+        length: i64,
+        reason: String,
+    },
 }
 
 /// The log of one attempt, across restarts of the daemon.
@@ -102,7 +108,10 @@ impl Reader {
     }
 
     /// Passes pieces on until the stream breaks; `None` where the log is complete.
-    async fn pass_on(&mut self, mut stream: tonic::Streaming<v1::TailLogsResponse>) -> Option<Status> {
+    async fn pass_on(
+        &mut self,
+        mut stream: tonic::Streaming<v1::TailLogsResponse>,
+    ) -> Option<Status> {
         loop {
             let item = match timeout(SILENCE, stream.message()).await {
                 Err(_) => return Some(Status::unavailable("the daemon is silent")),
@@ -164,7 +173,7 @@ impl Positions {
         let end = gap.offset.saturating_add(gap.length);
         let new = end > *position;
         *position = end.max(*position);
-        new.then_some(Item::Gap { stream, length: gap.length, reason: gap.reason })
+        new.then_some(Item::Gap { length: gap.length, reason: gap.reason })
     }
 }
 
@@ -202,7 +211,12 @@ mod tests {
         assert_eq!(chunk(2, "e\ntwo\n", LogStream::Stdout), "two\n");
         assert_eq!(chunk(4, "!", LogStream::Stderr), "!");
 
-        let gap = LogGap { stream: LogStream::Stdout.into(), offset: 8, length: 10, reason: "disk".into() };
+        let gap = LogGap {
+            stream: LogStream::Stdout.into(),
+            offset: 8,
+            length: 10,
+            reason: "disk".into(),
+        };
         assert!(matches!(positions.gap(gap.clone()), Some(Item::Gap { length: 10, .. })));
         assert!(positions.gap(gap).is_none());
         assert_eq!(positions.of(LogStream::Stdout), 18);

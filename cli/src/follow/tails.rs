@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     task::{Context, Poll},
 };
@@ -18,9 +18,14 @@ const MAX_OPEN: usize = 16;
 
 /// Something about the log of a step.
 pub(super) enum Event {
-    Printed { step: usize, item: Item },
+    Printed {
+        step: usize,
+        item: Item,
+    },
     /// An attempt's log is complete.
-    Silent { step: usize },
+    Silent {
+        step: usize,
+    },
 }
 
 /// The logs of a run's attempts, opened as they begin and read in an order that people can
@@ -28,9 +33,22 @@ pub(super) enum Event {
 pub(super) struct Tails {
     link: Link,
     run_id: String,
-    known: HashMap<(usize, u32), Standing>,
+    known: BTreeMap<(usize, u32), Standing>,
     waiting: VecDeque<Waiting>,
     open: Vec<Open>,
+    which: Which,
+}
+
+/// Which of a run's logs to read.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    None,
+    /// Every attempt of every step.
+    All,
+    /// Of every step the last attempt there is, and those that come.
+    Latest,
+    /// The same of one step alone.
+    Step(String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,15 +68,20 @@ struct Open {
 }
 
 impl Tails {
-    pub(super) fn new(link: Link, run_id: String) -> Self {
-        let (known, waiting, open) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Self { link, run_id, known, waiting, open }
+    pub(super) fn new(link: Link, run_id: String, which: Which) -> Self {
+        let (known, waiting, open) = (BTreeMap::new(), VecDeque::new(), Vec::new());
+        Self { link, run_id, known, waiting, open, which }
+    }
+
+    /// The one step whose log is read.
+    pub(super) fn only(&self) -> Option<&str> {
+        if let Which::Step(name) = &self.which { Some(name) } else { None }
     }
 
     /// Takes note of a step's attempts. An attempt that has only just been leased is left alone:
     /// most are over before they are worth watching.
     pub(super) fn consider(&mut self, at: usize, step: &v1::Step) {
-        for attempt in &step.attempts {
+        for attempt in self.wanted(at, step) {
             let state = AttemptState::from_code(attempt.state.into());
             let standing = match state {
                 None | Some(AttemptState::Leased) => continue,
@@ -71,6 +94,20 @@ impl Tails {
             }
         }
         self.fill();
+    }
+
+    fn wanted<'s>(&self, at: usize, step: &'s v1::Step) -> &'s [v1::Attempt] {
+        let latest = match &self.which {
+            Which::None => return &[],
+            Which::Step(name) if *name != step.step => return &[],
+            Which::All => false,
+            Which::Latest | Which::Step(_) => true,
+        };
+        let first = self.known.range((at, 0)..=(at, u32::MAX)).next().map(|(key, _)| key.1);
+        let last = step.attempts.last().map_or(0, |attempt| attempt.attempt);
+        let from = if latest { first.unwrap_or(last) } else { 0 };
+        let skipped = step.attempts.iter().take_while(|attempt| attempt.attempt < from).count();
+        step.attempts.get(skipped..).unwrap_or_default()
     }
 
     /// True where nothing is left to be read.

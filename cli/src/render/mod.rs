@@ -12,12 +12,15 @@ mod summary;
 mod timeline;
 mod words;
 
-pub(crate) use columns::{Cell, Columns};
-pub(crate) use json::{artifact_entries, output_entries, plan, run as run_json, value, worker};
+pub(crate) use columns::{Cell, Columns, shorten};
+pub(crate) use json::{
+    artifact_entries, kind as artifact_kind, output_entries, plan, run as run_json, worker,
+};
 pub(crate) use list::{Style as ListStyle, runs as run_list};
 pub(crate) use page::page;
 pub(crate) use problem::{errors as problems_json, print as print_problems};
 pub(crate) use sanitise::{bare_line, clean, log_line};
-pub(crate) use style::{Paint, Tint, run_look, step_look};
+pub(crate) use style::{Paint, Tint, step_look};
 pub(crate) use summary::{failure, summary};
-pub(crate) use words::{ago, bytes, duration, elapsed, instant, plural, run_state, seconds, short_id, signal_name, step_state};
+pub(crate) use timeline::{run_time, step_time};
+pub(crate) use words::{ago, bytes, duration, elapsed, instant, plural, run_state, step_state};

@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use windlass_core::{RunState, StepState};
 use windlass_proto::{api::v1, common::v1 as common};
 
@@ -35,7 +33,8 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn line(&mut self, text: &str) {
-        drop(writeln!(self.out, "{text}"));
+        self.out.push_str(text);
+        self.out.push('\n');
     }
 
     fn table(&mut self, title: &str, table: &Columns) {
@@ -245,7 +244,11 @@ fn shown_state(state: StepState) -> &'static str {
 }
 
 fn tries(step: &v1::Step) -> String {
-    if step.attempts.len() > 1 { format!("{} attempts", step.attempts.len()) } else { String::new() }
+    if step.attempts.len() > 1 {
+        format!("{} attempts", step.attempts.len())
+    } else {
+        String::new()
+    }
 }
 
 fn peak(usage: &common::ResourceUsage) -> String {

@@ -1,4 +1,4 @@
-use std::{fmt::Write, fs, path::Path};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -10,18 +10,18 @@ const MAX_LINE: usize = 160;
 const MAX_FILE: u64 = 4 << 20;
 
 /// What is wrong, as a compiler says it: message, place, the line itself with a mark, help. The
-/// files are looked for below `root`.
-pub(crate) fn print(problems: &[Problem], root: &Path, paint: Paint) -> String {
+/// files are looked for below the `roots`.
+pub(crate) fn print(problems: &[Problem], roots: &[&Path], paint: Paint) -> String {
     let mut out = String::new();
     for problem in problems {
-        one(problem, root, paint, &mut out);
+        one(problem, roots, paint, &mut out);
     }
     out
 }
 
-fn one(problem: &Problem, root: &Path, paint: Paint, out: &mut String) {
+fn one(problem: &Problem, roots: &[&Path], paint: Paint, out: &mut String) {
     let message = problem.message.lines().map(clean).collect::<Vec<_>>().join("\n       ");
-    let mut line = |text: String| drop(writeln!(out, "{text}"));
+    let mut line = |text: String| *out += &(text + "\n");
     line(format!("{} {}", paint.paint(Tint::Bad, "error:"), paint.paint(Tint::Strong, &message)));
     let number = problem.line.to_string();
     let margin = " ".repeat(number.len());
@@ -34,7 +34,7 @@ fn one(problem: &Problem, root: &Path, paint: Paint, out: &mut String) {
         };
         line(format!("{margin}{} {place}", faint("-->")));
     }
-    if let Some((source, blanks, mark)) = excerpt(problem, root) {
+    if let Some((source, blanks, mark)) = excerpt(problem, roots) {
         line(format!("{margin} {}", faint("|")));
         line(format!("{} {source}", faint(&format!("{number} |"))));
         let marked = paint.paint(Tint::Bad, &"^".repeat(mark));
@@ -48,12 +48,12 @@ fn one(problem: &Problem, root: &Path, paint: Paint, out: &mut String) {
 
 /// The line, how far in the mark stands, and how long it is; `None` where the file has no such
 /// line (it may have changed since).
-fn excerpt(problem: &Problem, root: &Path) -> Option<(String, usize, usize)> {
+fn excerpt(problem: &Problem, roots: &[&Path]) -> Option<(String, usize, usize)> {
     use unicode_width::UnicodeWidthStr;
     if problem.line == 0 || problem.path.is_empty() {
         return None;
     }
-    let path = root.join(&problem.path);
+    let path = roots.iter().map(|root| root.join(&problem.path)).find(|path| path.is_file())?;
     if fs::metadata(&path).ok()?.len() > MAX_FILE {
         return None;
     }
@@ -106,7 +106,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "version: 1\nsteps:\n  a: {run: 'true', retyr: {times: 2}}\n";
         std::fs::write(dir.path().join("p.yaml"), text).unwrap();
-        let shown = print(&[problem()], dir.path(), Paint { on: false });
+        let shown = print(&[problem()], &[dir.path()], Paint { on: false });
         assert_eq!(
             shown,
             "error: unknown key `retyr`\n --> p.yaml:3:20\n  |\n3 |   a: {run: 'true', retyr: {times: 2}}\n  \
@@ -116,8 +116,11 @@ mod tests {
 
     #[test]
     fn a_mistake_without_a_readable_file_keeps_its_place() {
-        let shown = print(&[problem()], "/nonexistent".as_ref(), Paint { on: false });
-        assert_eq!(shown, "error: unknown key `retyr`\n --> p.yaml:3:20\n  help: did you mean `retry`?\n");
+        let shown = print(&[problem()], &["/nonexistent".as_ref()], Paint { on: false });
+        assert_eq!(
+            shown,
+            "error: unknown key `retyr`\n --> p.yaml:3:20\n  help: did you mean `retry`?\n"
+        );
         let json = errors(&[problem()]);
         assert_eq!((&json["ok"], &json["errors"][0]["line"]), (&false.into(), &3.into()));
     }

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt::Write};
+use std::borrow::Cow;
 
 /// Text that is safe in a table: whatever could steer a terminal is written as an escape.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
@@ -11,7 +11,7 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            c if steers(c) => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
+            c if steers(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -20,7 +20,8 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
 
 /// Control characters, and those that turn the direction of text.
 fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a line of a log may do to a terminal: set colours, nothing else. Of a line that was

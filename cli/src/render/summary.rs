@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use jiff::Timestamp;
 use windlass_core::{RunState, StepState};
 use windlass_proto::{
@@ -56,11 +54,11 @@ pub(crate) fn failure(run: &v1::Run, paint: Paint) -> String {
         let why = why(step);
         let mut lines = why.lines().map(clean);
         let name = paint.paint(Tint::Bad, &format!("✗ {}", clean(&step.step)));
-        drop(writeln!(out, "{name}  {}", lines.next().unwrap_or_default()));
-        lines.for_each(|line| drop(writeln!(out, "  {line}")));
+        out += &format!("{name}  {}\n", lines.next().unwrap_or_default());
+        lines.for_each(|line| out += &format!("  {line}\n"));
     }
     if !run.reason.is_empty() && words::run_state(run) != RunState::Succeeded {
-        drop(writeln!(out, "{}", clean(&run.reason)));
+        out += &format!("{}\n", clean(&run.reason));
     }
     out
 }

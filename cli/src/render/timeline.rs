@@ -47,17 +47,13 @@ impl Axis {
         Some(Self { from, length: elapsed(from, to), width })
     }
 
-    /// A step's bar, at least a mark wide. Eighths of a column at its end show short times.
+    /// A step's bar from the column in which it begins, in eighths of a column, at least one.
     pub(crate) fn bar(&self, span: (Timestamp, Timestamp)) -> String {
         let start = self.eighths(span.0).min(self.whole().saturating_sub(1));
-        let end = self.eighths(span.1).clamp(start + 1, self.whole());
-        let (first, last) = (start / 8, end.div_ceil(8));
-        let full = end / 8;
-        let mut bar = " ".repeat(first);
-        bar.push_str(&"█".repeat(full.saturating_sub(first)));
-        if last > full {
-            let rest = if full > first { end % 8 } else { end - start };
-            bar.push(EIGHTHS[rest.clamp(1, 7) - 1]);
+        let length = self.eighths(span.1).clamp(start + 1, self.whole()) - start;
+        let mut bar = " ".repeat(start / 8) + &"█".repeat(length / 8);
+        if let Some(rest) = (length % 8).checked_sub(1) {
+            bar.push(EIGHTHS[rest]);
         }
         bar
     }

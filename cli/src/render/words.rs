@@ -76,7 +76,7 @@ pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
 
 /// A moment in the reader's own time zone.
 pub(crate) fn local(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A size in decimal units with three digits.
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(millis)), expected);
         }
         let then = jiff::Timestamp::from_second(1_000_000).unwrap();
-        let after = |secs| jiff::Timestamp::from_second(1_000_000 + secs).unwrap();
+        let after = |secs: i64| jiff::Timestamp::from_second(1_000_000 + secs).unwrap();
         assert_eq!(ago(then, after(0)), "just now");
         assert_eq!(ago(then, after(-50)), "just now");
         assert_eq!(ago(then, after(125)), "2 min ago");
