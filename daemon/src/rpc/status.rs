@@ -11,8 +11,8 @@ pub(crate) const DOMAIN: &str = "windlass";
 /// What introduces the help within a violation's description, on a line of its own.
 pub(crate) const HELP_MARK: &str = "\nhelp: ";
 
-/// Most violations in one status, so that its trailers stay within the header limit.
-const MAX_VIOLATIONS: usize = 20;
+/// Most bytes of all violations of a status: its trailers must fit the 16 KiB that clients take.
+const MAX_VIOLATIONS: usize = 6 << 10;
 
 /// Longest description of one violation, and of a status, in bytes.
 const MAX_TEXT: usize = 600;
@@ -44,7 +44,12 @@ pub(crate) fn invalid_pipeline(errors: Vec<PipelineError>) -> Status {
         [one] => one.message.clone(),
         [first, rest @ ..] => format!("{} (and {} more)", first.message, rest.len()),
     };
-    let violations: Vec<_> = errors.into_iter().take(MAX_VIOLATIONS).map(violation).collect();
+    let mut room = MAX_VIOLATIONS;
+    let fits = |violation: &FieldViolation| {
+        let size = violation.field.len() + violation.description.len();
+        room.checked_sub(size).inspect(|left| room = *left).is_some()
+    };
+    let violations: Vec<_> = errors.into_iter().map(violation).take_while(fits).collect();
     let mut details = ErrorDetails::with_error_info(word(ErrorReason::InvalidPipeline), DOMAIN, []);
     details.set_bad_request(violations);
     Status::with_error_details(Code::InvalidArgument, clipped(message), details)
@@ -175,6 +180,8 @@ mod tests {
     fn a_flood_of_mistakes_stays_within_the_trailers() {
         let huge = PipelineError { message: "é".repeat(5_000), ..Default::default() };
         let status = invalid_pipeline(vec![huge; 500]);
-        assert!(status.details().len() + status.message().len() < 24 << 10);
+        // Base64 for the details, three characters a byte for the message at worst.
+        assert!(status.details().len() * 4 / 3 + status.message().len() * 3 < 12 << 10);
+        assert!(!status.get_error_details().bad_request().unwrap().field_violations.is_empty());
     }
 }
