@@ -260,8 +260,9 @@ async fn requirements_are_built_once_and_recorded_in_full() {
         assert_eq!(found.described.digest, one.described.digest);
     }
     let said = said.into_inner().unwrap();
-    assert_eq!(said.iter().filter(|line| line.contains("-m venv")).count(), 1, "{said:?}");
-    assert!(said.iter().any(|line| line.contains("Collecting attrs")), "{said:?}");
+    let venvs = said.iter().filter(|line| line.starts_with("$ ") && line.contains("venv "));
+    assert_eq!(venvs.count(), 1, "{said:?}");
+    assert!(said.iter().any(|line| !line.starts_with("$ ") && line.contains("attrs")), "{said:?}");
     let message = &one.described.message;
     assert_eq!(message.kind, "requirements");
     assert!(message.packages.iter().any(|p| p.name == "attrs"), "{message:?}");
@@ -333,4 +334,29 @@ async fn what_uv_needs_is_named() {
     let with_uv = caller(&[("PATH", &place.path("bin"))]);
     let error = place.resolve(&environments, uv(), &with_uv).await.unwrap_err();
     assert!(error.to_string().contains("no pyproject.toml"), "{error}");
+}
+
+/// Needs uv on the PATH; without it only the refusal above can be tested.
+#[tokio::test]
+async fn uv_builds_projects_and_requirements_without_touching_the_project() {
+    let own: CallerEnv = whole_caller();
+    let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
+    let Some(uv) = std::env::split_paths(&path).map(|d| d.join("uv")).find(|p| p.exists()) else {
+        return;
+    };
+    let place = Place::new();
+    let project = "[project]\nname = \"x\"\nversion = \"0\"\ndependencies = [\"attrs\"]\n";
+    place.write("project/pyproject.toml", project);
+    place.write("project/r.txt", "attrs\n");
+    let mut caller = own.clone();
+    let bin = uv.parent().unwrap().as_os_str().as_bytes();
+    caller.insert("PATH".into(), [bin, b":", &own["PATH"]].concat().into());
+    let environments = place.environments();
+    for kind in [Kind::Uv(".".into()), Kind::Requirements("r.txt".into())] {
+        let found = place.resolve(&environments, Some(kind), &caller).await.unwrap();
+        assert!(found.described.message.lock.contains("attrs=="), "{found:?}");
+        let mut python = Command::new(&found.executable);
+        assert!(python.args(["-c", "import attrs"]).env_clear().status().unwrap().success());
+    }
+    assert_eq!(fs::read_dir(place.path("project")).unwrap().count(), 2);
 }
