@@ -55,18 +55,15 @@ impl MetricsFile {
         Self { path, file: None, offset: 0, rest: Vec::new(), line: 0, sequence: 0 }
     }
 
-    /// Sequence of the last point; those of other sources follow it.
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
     /// Reads the next block of whole lines. At the `end` a last line needs no line break.
     pub(super) fn read(&mut self, now: Timestamp, end: bool) -> News {
         let mut news = News::default();
         match self.next_block() {
             Ok(len) => news.more = len == BLOCK,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => news.complaints.push(format!("$WINDLASS_METRICS cannot be read: {error}")),
+            Err(error) => {
+                news.complaints.push(format!("$WINDLASS_METRICS cannot be read: {error}"))
+            }
         }
         let mut rest = std::mem::take(&mut self.rest);
         let mut start = 0;

@@ -1,4 +1,8 @@
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -48,6 +52,8 @@ struct Attempt<'a> {
     task: Task,
     dir: AttemptDir,
     system: SystemLog,
+    /// Its working directory, once there is one; kept until the attempt is forgotten.
+    place: Mutex<Option<Arc<Place>>>,
 }
 
 type Side<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -69,7 +75,7 @@ pub(crate) async fn run(
         From::Lease(lease) => lease.task.clone().unwrap_or_default(),
         From::Found(found) => found.task.clone(),
     };
-    let attempt = Attempt { context, held, task, dir, system };
+    let attempt = Attempt { context, held, task, dir, system, place: Mutex::default() };
     let report = Box::pin(attempt.execute(from)).await;
     let mut leases = Vec::new();
     if let Some(mut report) = report {
@@ -86,7 +92,10 @@ impl Attempt<'_> {
     /// `None` where nothing is to be reported.
     async fn execute(&self, from: From) -> Option<ReportAttemptRequest> {
         let (progress, prepared, place) = match from {
-            From::Found(Found { end, prepared, place, .. }) => (end, prepared, place),
+            From::Found(Found { end, prepared, place, .. }) => {
+                self.keep_place(place.as_ref());
+                (end, prepared, place)
+            }
             From::Lease(lease) => match self.begin(&lease).await {
                 Ok((progress, prepared, place)) => (progress, prepared, Some(place)),
                 Err(verdict) => return self.report(verdict?, Prepared::default(), None).await,
@@ -132,9 +141,14 @@ impl Attempt<'_> {
             self.system.say(&failure.message);
             Some(outcome::not_started(&failure, (self.context.clock)()))
         })?;
+        self.keep_place(Some(&ready.place));
         self.held.set_started();
         let progress = self.context.executor.start(ready.job).await;
         Ok((progress, ready.prepared, ready.place))
+    }
+
+    fn keep_place(&self, place: Option<&Arc<Place>>) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place.cloned();
     }
 
     /// Follows an execution to its end: tells of logs and metrics, and passes on what it is to do.
@@ -187,7 +201,8 @@ impl Attempt<'_> {
     }
 
     fn look(&self, progress: &Progress) -> Option<End> {
-        for (stream, size) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(progress.sizes) {
+        for (stream, size) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(progress.sizes)
+        {
             if size > 0 {
                 self.context.daemon.log_grew(self.held.lease, stream, size);
             }
@@ -315,9 +330,14 @@ impl Attempt<'_> {
         let (lease, dir) = (self.held.lease, self.dir.clone());
         let (executor, work) = (Arc::clone(&self.context.executor), self.context.work.clone());
         self.context.daemon.log_close(lease);
+        let workspaces = Arc::clone(&self.context.workspaces);
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.context.tasks.spawn(async move {
             executor.release(lease).await;
             let removed = tokio::task::spawn_blocking(move || {
+                if let Some(place) = place.and_then(Arc::into_inner) {
+                    workspaces.release(place, dir.root()).map_err(std::io::Error::other)?;
+                }
                 let aside = dir.set_aside(&work)?;
                 workspace::discard(&aside).map_err(std::io::Error::other)
             });

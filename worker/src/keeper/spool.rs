@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
@@ -206,16 +206,11 @@ impl Spool {
         self.unwritten.clear();
         self.pipe = None;
     }
-
-    /// Removes a file that holds nothing of this attempt.
-    pub(super) fn forget_old(path: &std::path::Path) {
-        fs::remove_file(path).ok();
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{fs, io::Write};
 
     use rustix::pipe::{PipeFlags, pipe_with};
 
