@@ -1,3 +1,5 @@
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use crate::{RetryPolicy, StepIndex};
 
 /// What the machine must know about a step beyond its edges.
@@ -37,13 +39,15 @@ impl Lists {
 
 /// The edges of a run's plan, both ways; proved to be without cycles.
 #[derive(Debug)]
-pub struct Graph {
+pub struct RunGraph {
     needs: Lists,
     dependents: Lists,
     rules: Vec<StepRules>,
+    /// Place of each step in the order of the plan.
+    ranks: Vec<usize>,
 }
 
-impl Graph {
+impl RunGraph {
     /// The graph in which step `i` follows the steps `needs[i]`.
     pub fn new<'a>(
         needs: impl Iterator<Item = &'a [u32]> + Clone,
@@ -75,28 +79,39 @@ impl Graph {
                 fill[at(need)] += 1;
             }
         }
-        let graph = Self { needs: own, dependents: Lists { starts, items }, rules };
-        graph.refuse_cycles()?;
+        let dependents = Lists { starts, items };
+        let mut graph = Self { needs: own, dependents, rules, ranks: Vec::new() };
+        graph.ranks = graph.rank()?;
         Ok(graph)
     }
 
-    fn refuse_cycles(&self) -> Result<(), BadGraph> {
+    /// Every step after all that it needs, otherwise as listed.
+    fn rank(&self) -> Result<Vec<usize>, BadGraph> {
         let mut waiting: Vec<usize> =
             (0..self.len()).map(|step| self.needs.get(step).len()).collect();
-        let mut free: Vec<usize> = (0..self.len()).filter(|&step| waiting[step] == 0).collect();
-        while let Some(step) = free.pop() {
+        let free = (0..self.len()).filter(|&step| waiting[step] == 0).map(Reverse);
+        let mut free: BinaryHeap<Reverse<usize>> = free.collect();
+        let (mut ranks, mut next) = (vec![0; self.len()], 0);
+        while let Some(Reverse(step)) = free.pop() {
+            ranks[step] = next;
+            next += 1;
             for dependent in self.dependents.get(step) {
                 let left = &mut waiting[at(dependent.0)];
                 *left -= 1;
                 if *left == 0 {
-                    free.push(at(dependent.0));
+                    free.push(Reverse(at(dependent.0)));
                 }
             }
         }
         match (0u32..).zip(&waiting).find(|(_, left)| **left > 0) {
             Some((step, _)) => Err(BadGraph::Cycle { step }),
-            None => Ok(()),
+            None => Ok(ranks),
         }
+    }
+
+    /// Where `step` comes in the order of the plan: after all that it needs, otherwise as listed.
+    pub fn place(&self, step: StepIndex) -> usize {
+        self.ranks.get(at(step.0)).copied().unwrap_or(usize::MAX)
     }
 
     /// How many steps there are.
@@ -134,9 +149,9 @@ pub(super) fn at(step: u32) -> usize {
 mod tests {
     use super::*;
 
-    fn graph(needs: &[&[u32]]) -> Result<Graph, BadGraph> {
+    fn graph(needs: &[&[u32]]) -> Result<RunGraph, BadGraph> {
         let rules = vec![StepRules { retry: RetryPolicy::NEVER, stub: false }; needs.len()];
-        Graph::new(needs.iter().copied(), rules)
+        RunGraph::new(needs.iter().copied(), rules)
     }
 
     #[test]
@@ -146,6 +161,14 @@ mod tests {
         assert_eq!(graph.needs(StepIndex(3)), [StepIndex(1), StepIndex(2)]);
         assert_eq!(graph.dependents(StepIndex(3)), []);
         assert_eq!(graph.dependents(StepIndex(9)), []);
+    }
+
+    #[test]
+    fn a_step_comes_after_all_that_it_needs() {
+        let graph = graph(&[&[2], &[], &[], &[0, 1]]).unwrap();
+        let mut order = [0, 1, 2, 3].map(StepIndex);
+        order.sort_by_key(|step| graph.place(*step));
+        assert_eq!(order, [1, 2, 0, 3].map(StepIndex));
     }
 
     #[test]

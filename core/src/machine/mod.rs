@@ -8,7 +8,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use event::{Cell, Effect, Event, Outcome, RunRecordState, Stop};
-pub use graph::{BadGraph, Graph, StepRules};
+pub use graph::{BadGraph, RunGraph, StepRules};
 
 use self::graph::at;
 use crate::{AttemptNumber, Failure, RunState, StepIndex, StepState, Timestamp};
@@ -17,7 +17,7 @@ use crate::{AttemptNumber, Failure, RunState, StepIndex, StepState, Timestamp};
 /// older attempt change nothing and have no effects.
 #[derive(Debug)]
 pub struct Machine {
-    graph: Arc<Graph>,
+    graph: Arc<RunGraph>,
     run: RunRecordState,
     cells: Vec<Cell>,
     /// Needs of each step that have not succeeded yet.
@@ -28,14 +28,14 @@ pub struct Machine {
 
 impl Machine {
     /// A run of which nothing happened yet.
-    pub fn new(graph: Arc<Graph>) -> Self {
+    pub fn new(graph: Arc<RunGraph>) -> Self {
         let run = RunRecordState { state: RunState::Queued, cancel: None, start: None, end: None };
         let cells = vec![Cell::NEW; graph.len()];
         Self::restore(graph, run, cells)
     }
 
     /// The machine whose state was stored. Cells that are missing are new.
-    pub fn restore(graph: Arc<Graph>, run: RunRecordState, mut cells: Vec<Cell>) -> Self {
+    pub fn restore(graph: Arc<RunGraph>, run: RunRecordState, mut cells: Vec<Cell>) -> Self {
         cells.resize(graph.len(), Cell::NEW);
         let done = |step: &&StepIndex| {
             matches!(cells[at(step.0)].state, StepState::Succeeded | StepState::Reused)
@@ -314,7 +314,7 @@ impl Machine {
     }
 
     /// The plan's edges.
-    pub fn graph(&self) -> &Graph {
+    pub fn graph(&self) -> &Arc<RunGraph> {
         &self.graph
     }
 }

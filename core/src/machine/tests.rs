@@ -16,7 +16,7 @@ fn rules(times: u32) -> StepRules {
 }
 
 fn begun(needs: &[&[u32]], rules: Vec<StepRules>) -> Machine {
-    let graph = Graph::new(needs.iter().copied(), rules).unwrap();
+    let graph = RunGraph::new(needs.iter().copied(), rules).unwrap();
     let mut machine = Machine::new(Arc::new(graph));
     machine.apply(Event::Begin, NOW, &mut Vec::new());
     machine
@@ -263,7 +263,7 @@ proptest! {
             .collect();
         let of = |stub: &bool| StepRules { stub: *stub, ..rules(2) };
         let rules = stubs.iter().take(needs.len()).map(of).collect();
-        let graph = Arc::new(Graph::new(needs.iter().map(Vec::as_slice), rules).unwrap());
+        let graph = Arc::new(RunGraph::new(needs.iter().map(Vec::as_slice), rules).unwrap());
         let mut machine = Machine::new(Arc::clone(&graph));
         send(&mut machine, Event::Begin);
         check(&machine);

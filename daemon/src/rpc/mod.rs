@@ -2,6 +2,7 @@
 
 pub(crate) mod attempts;
 pub(crate) mod blobs;
+pub(crate) mod find;
 pub(crate) mod logs;
 pub(crate) mod routes;
 pub(crate) mod status;

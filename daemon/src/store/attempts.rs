@@ -72,11 +72,7 @@ pub(crate) fn insert(tx: &Connection, row: &AttemptRow) -> Result<(), StoreError
 }
 
 /// Writes that an attempt runs.
-pub(crate) fn start(
-    tx: &Connection,
-    key: AttemptKey,
-    time: Timestamp,
-) -> Result<(), StoreError> {
+pub(crate) fn start(tx: &Connection, key: AttemptKey, time: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE attempts SET state = ?4, start_us = ?5
          WHERE run_id = ?1 AND step = ?2 AND attempt = ?3",

@@ -92,8 +92,8 @@ fn by_labels(
         "SELECT run_id FROM labels WHERE key = ?1 AND value = ?2 AND run_id < ?3
          ORDER BY run_id DESC",
     )?;
-    let mut has = conn
-        .prepare_cached("SELECT 1 FROM labels WHERE key = ?1 AND value = ?2 AND run_id = ?3")?;
+    let mut has =
+        conn.prepare_cached("SELECT 1 FROM labels WHERE key = ?1 AND value = ?2 AND run_id = ?3")?;
     let mut found = statement.query((key, value, before))?;
     let (mut rows, mut scanned): (Vec<RunRow>, usize) = (Vec::new(), 0);
     let mut last = None;
@@ -143,7 +143,7 @@ pub(crate) fn query_plans(conn: &Connection) -> Vec<String> {
     ];
     let explain = |condition: &String| {
         let sql = format!("EXPLAIN QUERY PLAN SELECT {COLUMNS} FROM runs r WHERE {condition}");
-        let mut statement: rusqlite::Statement<'_'> = conn.prepare(&sql).unwrap();
+        let mut statement: rusqlite::Statement<'_> = conn.prepare(&sql).unwrap();
         let count = statement.parameter_count();
         let params = rusqlite::params_from_iter(std::iter::repeat_n(1, count));
         let lines = statement.query_map(params, |row| row.get::<_, String>(3)).unwrap();

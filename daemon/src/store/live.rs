@@ -51,7 +51,8 @@ fn load<P: rusqlite::Params + Clone>(
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params.clone())?;
     while let Some(row) = rows.next()? {
-        let blob = |at| Ok::<_, StoreError>(row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from)?);
+        let blob =
+            |at| Ok::<_, StoreError>(row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from)?);
         let run = StoredRun {
             row: RunRow::read(row)?,
             record: decode(blob(10)?, "run record")?,

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 use windlass_core::Timestamp;
@@ -39,10 +39,7 @@ pub(crate) fn insert(
 }
 
 /// The last value of each metric of one attempt. SQLite keeps NaN as null.
-pub(crate) fn last(
-    conn: &Connection,
-    key: AttemptKey,
-) -> Result<HashMap<String, f64>, StoreError> {
+pub(crate) fn last(conn: &Connection, key: AttemptKey) -> Result<HashMap<String, f64>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT name, value FROM last_metrics WHERE run_id = ?1 AND step = ?2 AND attempt = ?3",
     )?;
@@ -54,19 +51,19 @@ pub(crate) fn last(
     Ok(found)
 }
 
-/// Highest sequence of one attempt's points, 0 where there is none, and how many names they have.
-pub(crate) fn extent(conn: &Connection, key: AttemptKey) -> Result<(u64, usize), StoreError> {
-    let (run, step, attempt) = (key.run.0, key.step.0, key.attempt.0);
+/// Highest sequence of one attempt's points, 0 where there is none, and the names they have.
+pub(crate) fn extent(
+    conn: &Connection,
+    key: AttemptKey,
+) -> Result<(u64, HashSet<String>), StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT COALESCE(MAX(sequence), 0) FROM metrics
          WHERE run_id = ?1 AND step = ?2 AND attempt = ?3",
     )?;
+    let (run, step, attempt) = (key.run.0, key.step.0, key.attempt.0);
     let sequence: i64 = statement.query_row((run, step, attempt), |row| row.get(0))?;
-    let mut statement = conn.prepare_cached(
-        "SELECT COUNT(*) FROM last_metrics WHERE run_id = ?1 AND step = ?2 AND attempt = ?3",
-    )?;
-    let names: i64 = statement.query_row((run, step, attempt), |row| row.get(0))?;
-    Ok((u64::try_from(sequence).unwrap_or_default(), usize::try_from(names).unwrap_or_default()))
+    let names = last(conn, key)?.into_keys().collect();
+    Ok((u64::try_from(sequence).unwrap_or_default(), names))
 }
 
 /// Points of one attempt after `after`, at most `limit`, in order.

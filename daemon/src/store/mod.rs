@@ -2,6 +2,7 @@
 //! map and do not decide.
 
 pub(crate) mod attempts;
+mod checkpoint;
 pub(crate) mod details;
 pub(crate) mod keys;
 pub(crate) mod listing;
@@ -25,6 +26,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+pub(crate) use self::checkpoint::checkpoint;
 pub(crate) use self::readers::Readers;
 pub(crate) use self::writer::Writer;
 
@@ -48,7 +50,9 @@ const CACHED_STATEMENTS: usize = 64;
 /// Why the record of runs could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("the database is of version {found}, this program knows up to {known}; take a newer one")]
+    #[error(
+        "the database is of version {found}, this program knows up to {known}; take a newer one"
+    )]
     Newer { found: i64, known: i64 },
     #[error("failed to bring the database up to date")]
     Migration(#[from] rusqlite_migration::Error),

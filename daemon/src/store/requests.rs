@@ -16,8 +16,8 @@ pub(crate) fn find(
     request: Uuid,
     now: Timestamp,
 ) -> Result<Option<RunId>, StoreError> {
-    let mut statement =
-        conn.prepare_cached("SELECT run_id FROM requests WHERE request_id = ?1 AND create_us > ?2")?;
+    let mut statement = conn
+        .prepare_cached("SELECT run_id FROM requests WHERE request_id = ?1 AND create_us > ?2")?;
     let since = now.0.saturating_sub(KEPT_MICROS);
     Ok(statement.query_row((request, since), |row| row.get(0)).optional()?.map(RunId))
 }

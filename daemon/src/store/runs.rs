@@ -153,8 +153,7 @@ pub(crate) fn get(conn: &Connection, run: RunId) -> Result<Option<RunRow>, Store
 
 /// What never changes of `run`, as stored.
 pub(crate) fn record(conn: &Connection, run: RunId) -> Result<Option<RunRecord>, StoreError> {
-    let mut statement =
-        conn.prepare_cached("SELECT record FROM run_records WHERE run_id = ?1")?;
+    let mut statement = conn.prepare_cached("SELECT record FROM run_records WHERE run_id = ?1")?;
     let bytes: Option<Vec<u8>> = statement.query_row([run.0], |row| row.get(0)).optional()?;
     bytes.map(|bytes| decode(&bytes, "run record")).transpose()
 }

@@ -32,11 +32,7 @@ pub(crate) fn save(
 }
 
 /// Writes whether a worker gets no new leases.
-pub(crate) fn set_draining(
-    tx: &Connection,
-    name: &str,
-    draining: bool,
-) -> Result<(), StoreError> {
+pub(crate) fn set_draining(tx: &Connection, name: &str, draining: bool) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE workers SET draining = ?2 WHERE name = ?1")?
         .execute((name, draining))?;
     Ok(())
