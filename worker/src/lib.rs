@@ -1,9 +1,15 @@
 //! The worker: leases attempts and runs them, through a keeper that owns their processes.
 
 mod attempt;
-mod environment;
+mod clock;
+pub mod environment;
 mod executor;
 pub mod keeper;
-mod runner;
+pub mod runner;
 mod session;
+mod worker;
 mod workspace;
+
+pub use clock::{Clock, wall};
+pub use executor::KeeperCommand;
+pub use worker::{WorkerConfig, WorkerError, run};

@@ -1,0 +1,233 @@
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs, io,
+    sync::Arc,
+};
+
+use windlass_core::{Digest, StepPath};
+use windlass_proto::{
+    common::v1::{Artifact, CallRecord, Output, artifact::Kind},
+    worker::v1::Task,
+};
+
+use super::{
+    AttemptDir, BlobAccess, Context, StartFailure,
+    hint, out_lines,
+    python::PythonResult,
+};
+use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+
+/// Most outputs of one step.
+const MAX_OUTPUTS: usize = 10_000;
+
+/// Largest JSON output that is looked into; it must be JSON.
+const MAX_CHECKED_JSON: u64 = 16 << 20;
+
+/// Largest list of files left out of the snapshot.
+const MAX_LEFT_OUT: u64 = 64 << 20;
+
+/// Most lines about files that could not be kept.
+const MAX_SKIPPED_LINES: usize = 10;
+
+/// What an attempt left behind, kept as blobs.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) outputs: Vec<Output>,
+    pub(super) artifacts: Vec<Artifact>,
+    pub(super) changes: String,
+    pub(super) calls: Vec<CallRecord>,
+    /// What cannot be kept or is missing, of a step that ended well.
+    pub(super) spoilt: Option<StartFailure>,
+    /// For people, about a step that failed.
+    pub(super) hints: Vec<String>,
+    /// For the system log.
+    pub(super) remarks: Vec<String>,
+}
+
+/// Collects an attempt whose processes have ended. May be repeated, with the same result.
+pub(super) async fn collect(
+    context: &Context,
+    dir: &AttemptDir,
+    task: Task,
+    place: Arc<Place>,
+    succeeded: bool,
+) -> Collected {
+    let blobs = Arc::clone(&context.blobs);
+    let workspaces = Arc::clone(&context.workspaces);
+    let python = context.interpreters.python_result(dir, &task);
+    let dir = dir.clone();
+    let work = move || {
+        let mut collected = Collected {
+            calls: python.calls.clone(),
+            remarks: python.remarks.clone(),
+            ..Collected::default()
+        };
+        match workspaces.capture(&place) {
+            Ok(captured) => collected.take_capture(captured),
+            Err(error) => collected.spoilt = Some(StartFailure::caused(&error)),
+        }
+        if succeeded {
+            match outputs(&dir, &task, &*blobs) {
+                Ok(outputs) => collected.outputs = outputs,
+                Err(failure) => collected.spoilt = Some(failure),
+            }
+        } else {
+            collected.explain(&dir, &task, &python, &*blobs);
+        }
+        collected
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Collected {
+        spoilt: Some(StartFailure::internal(error.to_string())),
+        ..Collected::default()
+    })
+}
+
+impl Collected {
+    fn take_capture(&mut self, captured: Captured) {
+        self.changes = captured.changes.map(|digest| digest.to_string()).unwrap_or_default();
+        self.artifacts = captured.artifacts.into_iter().map(artifact).collect();
+        for Skipped { path, why } in captured.skipped.iter().take(MAX_SKIPPED_LINES) {
+            self.remarks.push(format!("`{path}` is not kept: {}", skipped(*why)));
+        }
+        if captured.skipped.len() > MAX_SKIPPED_LINES {
+            let more = captured.skipped.len() - MAX_SKIPPED_LINES;
+            self.remarks.push(format!("{more} more files are not kept"));
+        }
+    }
+
+    /// Why it failed, as far as that can be told.
+    fn explain(&mut self, dir: &AttemptDir, task: &Task, python: &PythonResult, blobs: &dyn BlobAccess) {
+        if !python.failure.is_empty() {
+            self.hints.push(python.failure.clone());
+        }
+        let left_out = task.left_out.parse::<Digest>().ok();
+        let Some(left_out) = left_out.and_then(|digest| blobs.read(&digest, MAX_LEFT_OUT).ok())
+        else {
+            return;
+        };
+        let missing = ["stderr", "stdout"]
+            .iter()
+            .find_map(|name| hint::missing_file(&hint::tail(&dir.log(name)), &left_out));
+        if let Some(path) = missing {
+            let advice = hint::advice(&path);
+            self.remarks.push(advice.clone());
+            self.hints.push(advice);
+        }
+    }
+}
+
+fn artifact(fact: ArtifactFact) -> Artifact {
+    let path = fact.path;
+    let (kind, digest, size, executable) = match fact.entry {
+        Entry::File { digest, size, executable } => (Kind::File, Some(digest), size, executable),
+        Entry::Symlink { target, size } => (Kind::Symlink, Some(target), size, false),
+        Entry::Deleted => (Kind::Deleted, None, 0, false),
+    };
+    Artifact {
+        path,
+        kind: kind.into(),
+        digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
+        size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+        executable,
+    }
+}
+
+fn skipped(why: crate::workspace::Why) -> &'static str {
+    use crate::workspace::Why;
+    match why {
+        Why::NotUtf8 => "its name is not UTF-8",
+        Why::Special => "it is a socket, a pipe or a device",
+        Why::Unreadable => "it cannot be read",
+        Why::TooLong => "its path is too long",
+    }
+}
+
+/// Everything the step gave as outputs: files in WINDLASS_OUTPUTS, then lines of WINDLASS_OUT.
+fn outputs(
+    dir: &AttemptDir,
+    task: &Task,
+    blobs: &dyn BlobAccess,
+) -> Result<Vec<Output>, StartFailure> {
+    let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
+    for output in output_files(dir, blobs)? {
+        if let Some(twin) = outputs.insert(output.name.clone(), output) {
+            return Err(StartFailure::new(format!(
+                "there are two files for the output `{}` in $WINDLASS_OUTPUTS",
+                twin.name
+            )));
+        }
+    }
+    for (name, json) in out_values(dir)? {
+        let digest = blobs
+            .put_bytes(json.as_bytes())
+            .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
+        outputs.insert(name.clone(), output(name, &digest, json.len() as u64, "json".into()));
+    }
+    if outputs.len() > MAX_OUTPUTS {
+        return Err(StartFailure::new(format!("more than {MAX_OUTPUTS} outputs")));
+    }
+    let given: HashSet<&str> = outputs.keys().map(String::as_str).collect();
+    let missing = task.outputs.iter().find(|spec| !given.contains(spec.name.as_str()));
+    if let Some(missing) = missing {
+        let name = &missing.name;
+        return Err(StartFailure::new(format!(
+            "it ended well, but gave no output `{name}`: write $WINDLASS_OUTPUTS/{name}.json or \
+             append `{name}=…` to $WINDLASS_OUT"
+        )));
+    }
+    Ok(outputs.into_values().collect())
+}
+
+fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {
+    let size_bytes = i64::try_from(size).unwrap_or(i64::MAX);
+    Output { name, digest: digest.to_string(), size_bytes, codec }
+}
+
+fn out_values(dir: &AttemptDir) -> Result<BTreeMap<String, String>, StartFailure> {
+    let path = dir.out();
+    let size = match path.metadata() {
+        Ok(meta) => meta.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(StartFailure::io("read $WINDLASS_OUT", error)),
+    };
+    if size > out_lines::MAX_OUT {
+        return Err(StartFailure::new(format!(
+            "$WINDLASS_OUT has {size} bytes; at most {} are read. Large values belong into \
+             $WINDLASS_OUTPUTS",
+            out_lines::MAX_OUT
+        )));
+    }
+    let bytes = fs::read(path).map_err(|e| StartFailure::io("read $WINDLASS_OUT", e))?;
+    out_lines::parse(&bytes).map_err(StartFailure::new)
+}
+
+fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>, StartFailure> {
+    let unreadable = |e| StartFailure::io("read $WINDLASS_OUTPUTS", e);
+    let mut outputs = Vec::new();
+    for entry in fs::read_dir(dir.outputs()).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let file_name = entry.file_name();
+        let bad = |why: &str| {
+            StartFailure::new(format!("`{}` in $WINDLASS_OUTPUTS {why}", file_name.display()))
+        };
+        let name = file_name.to_str().ok_or_else(|| bad("has a name that is not UTF-8"))?;
+        let (name, codec) = name.split_once('.').unwrap_or((name, ""));
+        if !StepPath::is_name(name) {
+            return Err(bad("is no name of an output: letters, digits, `_` and `-`, then `.EXT`"));
+        }
+        if !entry.file_type().map_err(unreadable)?.is_file() {
+            return Err(bad("is no plain file"));
+        }
+        let (digest, size) = blobs
+            .take_file(&entry.path())
+            .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
+        if codec == "json" && size <= MAX_CHECKED_JSON {
+            let bytes = fs::read(entry.path()).map_err(unreadable)?;
+            serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
+                .map_err(|error| bad(&format!("is no JSON: {error}")))?;
+        }
+        let codec = if codec == "pkl" { "pickle" } else { codec };
+        outputs.push(output(name.to_owned(), &digest, size, codec.to_owned()));
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,146 @@
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use windlass_core::{Digest, LeaseId};
+use windlass_proto::worker::v1::{AttemptLease, Task, task::Action};
+
+use super::{
+    AttemptDir, BlobAccess, Context, StartFailure, command,
+    contract::{self, Variables},
+    files::Prepared,
+    system_log::SystemLog,
+};
+use crate::{
+    executor::Job,
+    workspace::{Prepared as Place, Workspaces},
+};
+
+/// Between TERM and KILL where the task does not say.
+pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// A job that is ready to be started, and where its files are.
+pub(super) struct Ready {
+    pub(super) job: Job,
+    pub(super) place: Arc<Place>,
+    pub(super) prepared: Prepared,
+}
+
+/// Makes everything that the task needs: steps 1 to 4 of an attempt.
+pub(super) async fn prepare(
+    context: &Context,
+    lease_id: LeaseId,
+    dir: &AttemptDir,
+    lease: &AttemptLease,
+    system: &SystemLog,
+) -> Result<Ready, StartFailure> {
+    let task = lease.task.as_ref().ok_or_else(|| StartFailure::new("a lease without a task"))?;
+    let place = Arc::new(lay_out(context, dir, lease).await?);
+    let sources = sources(&place);
+    let needed = match &task.action {
+        Some(Action::Python(_)) => true,
+        Some(Action::Script(script)) => {
+            script.argv.first().is_some_and(|path| command::is_python(&sources, path))
+        }
+        Some(Action::Run(_) | Action::Command(_)) | None => false,
+    };
+    let interpreter = context.interpreters.resolve(task, needed, &sources, system).await?;
+    let env = contract::variables(dir, lease, interpreter.env.clone(), &place.cwd);
+    let argv = match &task.action {
+        Some(Action::Python(_)) => {
+            context.interpreters.python_command(dir, task, &interpreter, &place.cwd)?
+        }
+        Some(Action::Run(shell)) => command::shell(&shell.script, &env),
+        Some(Action::Script(script)) => {
+            command::script(&script.argv, &sources, &place.cwd, &interpreter.executable)?
+        }
+        Some(Action::Command(command)) => command.argv.iter().map(Into::into).collect(),
+        None => return Err(StartFailure::new("the task has no action that this worker knows")),
+    };
+    let prepared = Prepared {
+        argv: argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        environment_digest: interpreter.environment_digest,
+    };
+    dir.set_prepared(&prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
+    let job = job(lease_id, dir, task, (argv, env), &place)?;
+    Ok(Ready { job, place, prepared })
+}
+
+/// Directory, lease, files of the contract, working directory.
+async fn lay_out(
+    context: &Context,
+    dir: &AttemptDir,
+    lease: &AttemptLease,
+) -> Result<Place, StartFailure> {
+    let (blobs, workspaces) = (Arc::clone(&context.blobs), Arc::clone(&context.workspaces));
+    let (dir, lease) = (dir.clone(), lease.clone());
+    let work = move || {
+        dir.create(&lease).map_err(|e| StartFailure::io("make the attempt's directory", e))?;
+        let task = lease.task.unwrap_or_default();
+        contract::write_files(&dir, &task, &*blobs as &dyn BlobAccess)?;
+        let (snapshot, layers) = digests(&task)?;
+        workspaces
+            .prepare(snapshot, &layers, dir.root())
+            .map_err(|error| StartFailure::caused(&error))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(StartFailure::internal(error.to_string())))
+}
+
+/// The working directory of an attempt that an earlier worker prepared.
+pub(super) fn adopt(
+    workspaces: &Workspaces,
+    dir: &AttemptDir,
+    task: &Task,
+) -> Result<Place, StartFailure> {
+    let (snapshot, layers) = digests(task)?;
+    workspaces.adopt(snapshot, &layers, dir.root()).map_err(|error| StartFailure::caused(&error))
+}
+
+fn digests(task: &Task) -> Result<(Digest, Vec<Digest>), StartFailure> {
+    let parse = |text: &String| {
+        text.parse::<Digest>().map_err(|error| StartFailure::internal(error.to_string()))
+    };
+    Ok((parse(&task.snapshot)?, task.layers.iter().map(parse).collect::<Result<_, _>>()?))
+}
+
+/// Where project files can be read before the overlay is mounted; the first that has one wins.
+fn sources(place: &Place) -> Vec<PathBuf> {
+    match &place.mount {
+        Some(overlay) => overlay.lower.clone(),
+        None => vec![place.cwd.clone()],
+    }
+}
+
+fn job(
+    lease: LeaseId,
+    dir: &AttemptDir,
+    task: &Task,
+    (argv, env): (Vec<std::ffi::OsString>, Variables),
+    place: &Place,
+) -> Result<Job, StartFailure> {
+    let overlay = match &place.mount {
+        Some(overlay) => serde_json::to_vec(overlay)
+            .map_err(|error| StartFailure::internal(error.to_string()))?,
+        None => Vec::new(),
+    };
+    Ok(Job {
+        lease,
+        dir: dir.root().to_path_buf(),
+        argv,
+        env: env.into_iter().collect(),
+        cwd: place.cwd.clone(),
+        overlay,
+        timeout: timeout(task),
+        grace: grace(task),
+    })
+}
+
+/// How long the task may run.
+pub(super) fn timeout(task: &Task) -> Option<Duration> {
+    task.timeout.and_then(|limit| limit.try_into().ok()).filter(|limit: &Duration| !limit.is_zero())
+}
+
+/// How long the task has between TERM and KILL.
+pub(super) fn grace(task: &Task) -> Duration {
+    task.stop_grace.and_then(|grace| grace.try_into().ok()).unwrap_or(DEFAULT_GRACE)
+}

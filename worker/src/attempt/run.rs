@@ -1,0 +1,331 @@
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
+use windlass_proto::{
+    common::v1::{AttemptState, LogStream, MetricPoint},
+    timestamp,
+    worker::v1::{AttemptLease, ReportAttemptRequest, Task},
+};
+
+use super::{
+    AttemptDir, Context, Control, Held,
+    collect::{self, Collected},
+    files::Prepared,
+    metrics::MetricsFile,
+    outcome::{self, Verdict},
+    prepare,
+    recover::Found,
+    system_log::SystemLog,
+};
+use crate::{
+    executor::{End, Progress},
+    session::LogSizes,
+    workspace::{self, Prepared as Place},
+};
+
+/// An attempt that still runs after this long is reported as running; most end before.
+const RUNNING_AFTER: Duration = Duration::from_millis(50);
+
+/// How often the metrics file of a running attempt is read.
+const METRICS_EVERY: Duration = Duration::from_millis(200);
+
+/// Most metric points in one report.
+const MAX_POINTS: usize = 5_000;
+
+/// Where an attempt begins for this worker.
+pub(crate) enum From {
+    Lease(AttemptLease),
+    Found(Found),
+}
+
+/// One attempt in this worker's hands.
+struct Attempt<'a> {
+    context: &'a Context,
+    held: &'a Held,
+    task: Task,
+    dir: AttemptDir,
+    system: SystemLog,
+}
+
+type Side<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Runs one attempt to its end and reports it. Returns the leases that came with the answer,
+/// where `wants_next` said that there is room.
+///
+/// Dropping the future leaves everything as it is, for the next worker to take up.
+pub(crate) async fn run(
+    context: &Context,
+    held: &Held,
+    from: From,
+    wants_next: impl Fn() -> bool,
+) -> Vec<AttemptLease> {
+    let dir = AttemptDir::new(&context.work, held.lease);
+    let system = SystemLog::new(dir.log("system"), held.lease, Arc::clone(&context.daemon));
+    context.daemon.log_open(&held.proof, held.lease, &dir);
+    let task = match &from {
+        From::Lease(lease) => lease.task.clone().unwrap_or_default(),
+        From::Found(found) => found.task.clone(),
+    };
+    let attempt = Attempt { context, held, task, dir, system };
+    let report = Box::pin(attempt.execute(from)).await;
+    let mut leases = Vec::new();
+    if let Some(mut report) = report {
+        report.lease_next = u32::from(wants_next());
+        if let Ok(answer) = context.daemon.report(report).await {
+            leases = answer.leases;
+        }
+    }
+    attempt.clean_up();
+    leases
+}
+
+impl Attempt<'_> {
+    /// `None` where nothing is to be reported.
+    async fn execute(&self, from: From) -> Option<ReportAttemptRequest> {
+        let (progress, prepared, place) = match from {
+            From::Found(Found { end, prepared, place, .. }) => (end, prepared, place),
+            From::Lease(lease) => match self.begin(&lease).await {
+                Ok((progress, prepared, place)) => (progress, prepared, Some(place)),
+                Err(verdict) => return self.report(verdict?, Prepared::default(), None).await,
+            },
+        };
+        let mut metrics = MetricsFile::new(&self.dir.metrics());
+        let end = self.follow(progress, &mut metrics).await;
+        if *self.held.control().borrow() == Control::Abandon {
+            return None;
+        }
+        let now = (self.context.clock)();
+        let mut verdict = outcome::judge(&end, prepare::timeout(&self.task), now);
+        self.held.set_state(verdict.state);
+        let collected = match place {
+            Some(place) => {
+                let succeeded = verdict.is_success();
+                collect::collect(self.context, &self.dir, self.task.clone(), place, succeeded).await
+            }
+            None => Collected::default(),
+        };
+        self.settle_verdict(&mut verdict, &collected);
+        let points = self.last_points(&mut metrics).await;
+        self.report(verdict, prepared, Some((collected, points, end))).await
+    }
+
+    /// Prepares and starts. The error is how it ended instead; none where it was abandoned.
+    async fn begin(
+        &self,
+        lease: &AttemptLease,
+    ) -> Result<(watch::Receiver<Progress>, Prepared, Arc<Place>), Option<Verdict>> {
+        let mut control = self.held.control();
+        let prepared = tokio::select! {
+            // Dropped halfway, what it has made goes with the attempt's directory.
+            strict = control.wait_for(|control| *control > Control::Continue) => {
+                let abandon = strict.is_ok_and(|control| *control == Control::Abandon);
+                return Err((!abandon).then(|| outcome::cancelled_early((self.context.clock)())));
+            }
+            prepared = prepare::prepare(
+                self.context, self.held.lease, &self.dir, lease, &self.system,
+            ) => prepared,
+        };
+        let ready = prepared.map_err(|failure| {
+            self.system.say(&failure.message);
+            Some(outcome::not_started(&failure, (self.context.clock)()))
+        })?;
+        self.held.set_started();
+        let progress = self.context.executor.start(ready.job).await;
+        Ok((progress, ready.prepared, ready.place))
+    }
+
+    /// Follows an execution to its end: tells of logs and metrics, and passes on what it is to do.
+    async fn follow(
+        &self,
+        mut progress: watch::Receiver<Progress>,
+        metrics: &mut MetricsFile,
+    ) -> End {
+        let mut control = self.held.control();
+        control.mark_changed();
+        let mut done = Control::Continue;
+        let mut side: Option<Side<'_>> = None;
+        let mut told_running = false;
+        let running_after = sleep(RUNNING_AFTER);
+        tokio::pin!(running_after);
+        let mut ticks = interval_at(Instant::now() + METRICS_EVERY, METRICS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = loop {
+            if let Some(end) = self.look(&progress.borrow_and_update()) {
+                break end;
+            }
+            tokio::select! {
+                biased;
+                changed = progress.changed() => if changed.is_err() { break End::Lost },
+                _ = control.changed() => {
+                    let now = *control.borrow_and_update();
+                    self.act(&mut done, now).await;
+                }
+                () = async { if let Some(side) = &mut side { side.await } }, if side.is_some() => {
+                    side = None;
+                }
+                () = &mut running_after, if !told_running && side.is_none() => {
+                    told_running = true;
+                    side = Some(Box::pin(self.report_running()));
+                }
+                _ = ticks.tick(), if side.is_none() => {
+                    let news = metrics.read((self.context.clock)(), false);
+                    news.complaints.iter().for_each(|line| self.system.say(line));
+                    if !news.points.is_empty() {
+                        side = Some(Box::pin(self.report_points(news.points)));
+                    }
+                }
+            }
+        };
+        // So that nothing about a running attempt arrives after its end.
+        if let Some(side) = side {
+            side.await;
+        }
+        end
+    }
+
+    fn look(&self, progress: &Progress) -> Option<End> {
+        for (stream, size) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(progress.sizes) {
+            if size > 0 {
+                self.context.daemon.log_grew(self.held.lease, stream, size);
+            }
+        }
+        progress.end.clone()
+    }
+
+    async fn act(&self, done: &mut Control, now: Control) {
+        if now <= *done {
+            return;
+        }
+        *done = now;
+        let grace = if now == Control::Stop { prepare::grace(&self.task) } else { Duration::ZERO };
+        self.context.executor.stop(self.held.lease, grace).await;
+    }
+
+    async fn report_running(&self) {
+        let request = ReportAttemptRequest {
+            lease: Some(self.held.proof.clone()),
+            state: AttemptState::Running.into(),
+            executor: self.context.executor.name().to_owned(),
+            ..ReportAttemptRequest::default()
+        };
+        match self.context.daemon.report(request).await {
+            Ok(answer) => {
+                let directive = answer.directive.map(|directive| directive.action());
+                self.held.direct(crate::session::control_of(directive));
+            }
+            Err(fenced) => {
+                tracing::warn!(%fenced, "an attempt is no longer ours");
+                self.held.direct(Control::Abandon);
+            }
+        }
+    }
+
+    async fn report_points(&self, points: Vec<MetricPoint>) {
+        for points in points.chunks(MAX_POINTS) {
+            if let Err(error) = self.context.daemon.report_metrics(&self.held.proof, points).await {
+                tracing::warn!(%error, "metric points were refused");
+            }
+        }
+    }
+
+    /// Reads the rest of the metrics; as many points as one report takes are left for it.
+    async fn last_points(&self, metrics: &mut MetricsFile) -> Vec<MetricPoint> {
+        let mut points = Vec::new();
+        loop {
+            let news = metrics.read((self.context.clock)(), true);
+            news.complaints.iter().for_each(|line| self.system.say(line));
+            points.extend(news.points);
+            if points.len() > MAX_POINTS {
+                self.report_points(std::mem::take(&mut points)).await;
+            }
+            if !news.more {
+                return points;
+            }
+        }
+    }
+
+    fn settle_verdict(&self, verdict: &mut Verdict, collected: &Collected) {
+        if let Some(failure) = &collected.spoilt {
+            self.system.say(&failure.message);
+            verdict.spoil(failure.clone());
+        }
+        if verdict.state == AttemptState::Failed {
+            collected.hints.iter().for_each(|hint| verdict.add(hint));
+        }
+        collected.remarks.iter().for_each(|line| self.system.say(line));
+        self.held.set_state(verdict.state);
+    }
+
+    /// Sends what is left of the logs and makes the report.
+    async fn report(
+        &self,
+        verdict: Verdict,
+        prepared: Prepared,
+        rest: Option<(Collected, Vec<MetricPoint>, End)>,
+    ) -> Option<ReportAttemptRequest> {
+        let (collected, metrics, end) = match rest {
+            Some((collected, metrics, end)) => (collected, metrics, Some(end)),
+            None => (Collected::default(), Vec::new(), None),
+        };
+        let sizes = self.log_sizes(end.as_ref());
+        let mut control = self.held.control();
+        tokio::select! {
+            () = self.context.daemon.log_settled(self.held.lease, sizes) => {}
+            _ = control.wait_for(|control| *control == Control::Abandon) => return None,
+        }
+        let size = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+        let mut end = verdict.end;
+        end.end_time.get_or_insert_with(|| timestamp((self.context.clock)()));
+        Some(ReportAttemptRequest {
+            lease: Some(self.held.proof.clone()),
+            state: verdict.state.into(),
+            end: Some(end),
+            stdout_size: size(sizes.stdout()),
+            stderr_size: size(sizes.stderr()),
+            system_size: size(sizes.system),
+            outputs: collected.outputs,
+            artifacts: collected.artifacts,
+            changes: collected.changes,
+            metrics,
+            calls: collected.calls,
+            argv: prepared.argv,
+            executor: self.context.executor.name().to_owned(),
+            environment_digest: prepared.environment_digest,
+            ..ReportAttemptRequest::default()
+        })
+    }
+
+    fn log_sizes(&self, end: Option<&End>) -> LogSizes {
+        let size = |name| std::fs::metadata(self.dir.log(name)).map_or(0, |meta| meta.len());
+        let (output, lost) = match end {
+            Some(End::Ended(record)) => {
+                ([record.stdout_bytes, record.stderr_bytes], record.lost_bytes)
+            }
+            Some(End::Lost) => ([size("stdout"), size("stderr")], [0; 2]),
+            None => ([0; 2], [0; 2]),
+        };
+        LogSizes { output, lost, system: self.system.size() }
+    }
+
+    /// Forgets the attempt everywhere. Off the way to the next one.
+    fn clean_up(&self) {
+        let (lease, dir) = (self.held.lease, self.dir.clone());
+        let (executor, work) = (Arc::clone(&self.context.executor), self.context.work.clone());
+        self.context.daemon.log_close(lease);
+        self.context.tasks.spawn(async move {
+            executor.release(lease).await;
+            let removed = tokio::task::spawn_blocking(move || {
+                let aside = dir.set_aside(&work)?;
+                workspace::discard(&aside).map_err(std::io::Error::other)
+            });
+            if let Ok(Err(error)) = removed.await
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, %lease, "failed to remove an attempt's directory");
+            }
+        });
+    }
+}

@@ -1,0 +1,66 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How an attempt's main process ended; kept as `exit.json` in the attempt's directory, so that a
+/// later worker finds it without the keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExitRecord {
+    pub(crate) outcome: Outcome,
+    /// Set where the keeper ended it.
+    pub(crate) stopped: Option<StopCause>,
+    /// The kernel killed something for want of memory while it ran, and it died of a KILL.
+    pub(crate) out_of_memory: bool,
+    /// Microseconds since the Unix epoch.
+    pub(crate) start_micros: i64,
+    pub(crate) end_micros: i64,
+    /// Of the whole tree.
+    pub(crate) peak_memory_bytes: u64,
+    pub(crate) cpu_micros: u64,
+    /// Sizes of the logs, and bytes at their ends that could not be kept.
+    pub(crate) stdout_bytes: u64,
+    pub(crate) stderr_bytes: u64,
+    pub(crate) lost_bytes: [u64; 2],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Exited(i32),
+    Signalled(i32),
+    /// There never was a process; the text is for people.
+    NotStarted(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StopCause {
+    /// The worker asked for it.
+    Asked,
+    /// It ran longer than it may.
+    TimedOut,
+    /// The keeper left.
+    KeeperLeft,
+}
+
+impl ExitRecord {
+    /// Where the record of the attempt in `dir` lies.
+    pub(crate) fn path(dir: &Path) -> PathBuf {
+        dir.join("exit.json")
+    }
+
+    /// Writes the record; it is there in full or not at all.
+    pub(crate) fn write(dir: &Path, json: &[u8]) -> io::Result<()> {
+        let unfinished = dir.join("exit.json.new");
+        fs::write(&unfinished, json)?;
+        fs::rename(unfinished, Self::path(dir))
+    }
+
+    /// Reads the record, if the attempt has ended.
+    pub(crate) fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::path(dir)).ok()?).ok()
+    }
+}

@@ -1,0 +1,444 @@
+use std::{
+    collections::HashMap,
+    io,
+    os::{fd::AsFd, unix::net::UnixListener},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, EventData, EventFlags},
+    },
+    process::{Signal, getpid},
+};
+
+use super::{
+    IDLE, KeeperConfig, KeeperError,
+    attempt::{Attempt, Phase},
+    connection::{Connection, ConnectionLost},
+    exit_record::{ExitRecord, Outcome, StopCause},
+    forest::{Attempts, Forest},
+    procfs,
+    protocol::{Ended, LogDurable, News, Order, Release, Start, Stop, VERSION, Welcome, to_path},
+    spawn::own_signals,
+    spool::{BLOCK, Pumped},
+};
+
+/// How often the trees of running attempts are looked at.
+const SAMPLE: Duration = Duration::from_millis(250);
+
+/// How often an attempt that is ending, or being killed, is looked at.
+const SETTLE: Duration = Duration::from_millis(1);
+
+/// How often an idle keeper looks whether its directory is still there.
+const LOOK_ROUND: Duration = Duration::from_secs(5);
+
+/// How long a keeper that leaves tries to kill what it has.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Events taken at once.
+const EVENTS: usize = 64;
+
+const LISTENER: u64 = 0;
+const CONNECTION: u64 = 1;
+const SIGNALS: u64 = 2;
+/// An attempt's descriptors: its serial times this, plus 0 for the process and 1 and 2 for pipes.
+const PER_ATTEMPT: u64 = 4;
+
+pub(super) struct Keeper {
+    config: KeeperConfig,
+    epoll: std::os::fd::OwnedFd,
+    listener: UnixListener,
+    signals: SignalFd,
+    connection: Option<Connection>,
+    attempts: Attempts,
+    serials: HashMap<Vec<u8>, u64>,
+    next_serial: u64,
+    forest: Forest,
+    block: Vec<u8>,
+    /// When it last had a worker or something that ran.
+    busy_at: Instant,
+    sampled_at: Instant,
+    oom_kills: u64,
+    leaving_since: Option<Instant>,
+}
+
+impl Keeper {
+    pub(super) fn new(config: KeeperConfig, listener: UnixListener) -> Result<Self, KeeperError> {
+        let setup = |error: io::Error| KeeperError::Setup(error);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| setup(e.into()))?;
+        let mask = own_signals();
+        mask.thread_block().map_err(|e| setup(e.into()))?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&mask, flags).map_err(|e| setup(e.into()))?;
+        let watch = |fd: std::os::fd::BorrowedFd<'_>, token| {
+            epoll::add(&epoll, fd, EventData::new_u64(token), EventFlags::IN)
+        };
+        watch(listener.as_fd(), LISTENER).map_err(|e| setup(e.into()))?;
+        watch(signals.as_fd(), SIGNALS).map_err(|e| setup(e.into()))?;
+        let now = Instant::now();
+        Ok(Self {
+            forest: Forest::new(getpid(), &config.work.join("attempts")),
+            config,
+            epoll,
+            listener,
+            signals,
+            connection: None,
+            attempts: Attempts::new(),
+            serials: HashMap::new(),
+            next_serial: 1,
+            block: vec![0; BLOCK],
+            busy_at: now,
+            sampled_at: now,
+            oom_kills: procfs::oom_kills(),
+            leaving_since: None,
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<(), KeeperError> {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let now = Instant::now();
+            if self.is_done(now) {
+                return Ok(());
+            }
+            let wait = self.next_wait(now);
+            let timeout = Timespec {
+                tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: wait.subsec_nanos().into(),
+            };
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(KeeperError::Events(errno.into())),
+            }
+            for event in events.drain(..) {
+                self.handle(event.data.u64());
+            }
+            self.by_the_clock();
+            self.settle();
+            self.tell();
+        }
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        let idle = self.attempts.values().all(Attempt::has_ended);
+        match self.leaving_since {
+            Some(since) => idle || now - since > LEAVE_PATIENCE,
+            None => idle && self.connection.is_none() && now - self.busy_at > IDLE,
+        }
+    }
+
+    fn next_wait(&self, now: Instant) -> Duration {
+        let settling = |a: &Attempt| a.is_ending() || a.stop.as_ref().is_some_and(|s| s.kill_at <= now);
+        let active = self.attempts.values().filter(|a| !a.has_ended());
+        let mut wait = if self.connection.is_some() { LOOK_ROUND } else { IDLE };
+        for attempt in active {
+            wait = wait.min(SAMPLE);
+            if settling(attempt) {
+                wait = wait.min(SETTLE);
+            } else if let Some(due) = attempt.next_due() {
+                wait = wait.min(due.saturating_duration_since(now));
+            }
+        }
+        if self.leaving_since.is_some() { wait.min(SETTLE) } else { wait }
+    }
+
+    fn handle(&mut self, token: u64) {
+        match token {
+            LISTENER => self.accept(),
+            CONNECTION => self.converse(),
+            SIGNALS => {
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.leave();
+            }
+            _ => {
+                let serial = token / PER_ATTEMPT;
+                match token % PER_ATTEMPT {
+                    0 => self.main_ended(serial),
+                    1 => self.pump(serial, 0),
+                    _ => self.pump(serial, 1),
+                }
+            }
+        }
+    }
+
+    /// A new worker replaces the one before, which may be dead without having closed.
+    fn accept(&mut self) {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return tracing::warn!(%error, "failed to accept a worker"),
+            };
+            let connection = Connection::new(stream).and_then(|connection| {
+                let token = EventData::new_u64(CONNECTION);
+                epoll::add(&self.epoll, connection.fd(), token, EventFlags::IN)?;
+                Ok(connection)
+            });
+            match connection {
+                Ok(connection) => self.connection = Some(connection),
+                Err(error) => tracing::warn!(%error, "failed to take a worker's connection"),
+            }
+        }
+    }
+
+    fn converse(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        match connection.read(&mut self.block) {
+            Ok(commands) => {
+                for order in commands.into_iter().filter_map(|command| command.order) {
+                    self.obey(order);
+                }
+            }
+            Err(lost) => self.disconnect(&lost),
+        }
+    }
+
+    fn disconnect(&mut self, lost: &ConnectionLost) {
+        tracing::info!(reason = %lost, "worker left");
+        self.connection = None;
+        self.busy_at = Instant::now();
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Hello(_) => {
+                let attempts = self.attempts.values_mut().map(Attempt::known).collect();
+                let pid = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
+                self.put(News::Welcome(Welcome { version: VERSION, pid, attempts }));
+            }
+            Order::Start(start) => self.start(start),
+            Order::Stop(stop) => self.stop(&stop),
+            Order::Release(release) => self.release(release),
+            Order::LogDurable(durable) => self.log_durable(&durable),
+        }
+    }
+
+    fn put(&mut self, news: News) {
+        if let Some(connection) = &mut self.connection {
+            connection.put(news);
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        if self.serials.contains_key(&start.lease) || self.leaving_since.is_some() {
+            return;
+        }
+        let (lease, dir) = (start.lease.clone(), to_path(&start.dir));
+        let start_micros = (self.config.clock)().0;
+        let mut attempt = match Attempt::start(start, Instant::now(), start_micros) {
+            Ok(attempt) => attempt,
+            Err(message) => {
+                let record = ExitRecord::not_started(message, start_micros);
+                let json = serde_json::to_vec(&record).unwrap_or_default();
+                ExitRecord::write(&dir, &json).ok();
+                return self.put(News::Ended(Ended { lease, record: json }));
+            }
+        };
+        attempt.set_oom_baseline(self.oom_kills);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        if let Phase::Running { pidfd, .. } = &attempt.phase {
+            self.watch(pidfd, serial * PER_ATTEMPT);
+        }
+        for (spool, token) in attempt.spools.iter().zip(serial * PER_ATTEMPT + 1..) {
+            spool.pipe().into_iter().for_each(|pipe| self.watch(pipe, token));
+        }
+        self.put(News::Started(attempt.started()));
+        self.serials.insert(lease, serial);
+        self.attempts.insert(serial, attempt);
+    }
+
+    fn watch(&self, fd: impl AsFd, token: u64) {
+        if let Err(error) = epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)
+            && error != rustix::io::Errno::EXIST
+        {
+            tracing::error!(%error, "failed to watch a step's process");
+        }
+    }
+
+    fn stop(&mut self, stop: &Stop) {
+        let Some(&serial) = self.serials.get(&stop.lease) else { return };
+        self.begin_stop(serial, StopCause::Asked, Duration::from_millis(stop.grace_millis));
+    }
+
+    fn begin_stop(&mut self, serial: u64, cause: StopCause, grace: Duration) {
+        let Some(attempt) = self.attempts.get_mut(&serial).filter(|a| a.is_running()) else {
+            return;
+        };
+        attempt.begin_stop(cause, Instant::now() + grace);
+        let signal = if grace.is_zero() { Signal::KILL } else { Signal::TERM };
+        self.forest.signal_attempt(serial, signal, &mut self.attempts);
+    }
+
+    fn release(&mut self, release: Release) {
+        if let Some(&serial) = self.serials.get(&release.lease) {
+            if self.attempts.get(&serial).is_some_and(|attempt| !attempt.has_ended()) {
+                return;
+            }
+            self.attempts.remove(&serial);
+            self.serials.remove(&release.lease);
+        }
+        self.put(News::Released(release));
+    }
+
+    fn log_durable(&mut self, durable: &LogDurable) {
+        let Some(&serial) = self.serials.get(&durable.lease) else { return };
+        let stream = usize::from(durable.stream != 0);
+        let Some(attempt) = self.attempts.get_mut(&serial) else { return };
+        let spool = &mut attempt.spools[stream];
+        let held = !spool.may_go_on();
+        spool.durable(durable.offset);
+        if held && spool.may_go_on() {
+            self.pump(serial, stream);
+        }
+    }
+
+    /// Moves output, and watches the pipe exactly while it is wanted.
+    fn pump(&mut self, serial: u64, stream: usize) {
+        let Some(attempt) = self.attempts.get_mut(&serial) else { return };
+        let ending = attempt.is_ending();
+        let spool = &mut attempt.spools[stream];
+        let pumped =
+            if ending { spool.drain(&mut self.block) } else { spool.pump(&mut self.block) };
+        let token = serial * PER_ATTEMPT + if stream == 0 { 1 } else { 2 };
+        let Some(pipe) = self.attempts.get(&serial).and_then(|a| a.spools[stream].pipe()) else {
+            return;
+        };
+        if pumped == Pumped::Held {
+            // A pipe that is not read would report its end again and again.
+            epoll::delete(&self.epoll, pipe).ok();
+        } else {
+            self.watch(pipe, token);
+        }
+    }
+
+    fn main_ended(&mut self, serial: u64) {
+        let end_micros = (self.config.clock)().0;
+        let Some(attempt) = self.attempts.get_mut(&serial) else { return };
+        if attempt.reap_main(Instant::now(), end_micros) {
+            self.pump(serial, 0);
+            self.pump(serial, 1);
+        }
+    }
+
+    /// Brings attempts whose main process is gone to their end.
+    fn settle(&mut self) {
+        let ending = |(&serial, a): (&u64, &Attempt)| a.is_ending().then_some(serial);
+        let serials: Vec<u64> = self.attempts.iter().filter_map(ending).collect();
+        if serials.is_empty() {
+            return;
+        }
+        let waiting = self.forest.sweep(&mut self.attempts);
+        let now = Instant::now();
+        for serial in serials {
+            let Some(attempt) = self.attempts.get_mut(&serial) else { continue };
+            if !attempt.try_finish(waiting.contains(&serial), now) {
+                continue;
+            }
+            let ended = attempt.ended();
+            self.forest.forget(serial);
+            self.busy_at = now;
+            ended.into_iter().for_each(|ended| self.put(News::Ended(ended)));
+            // The worker need not wait for the unmount; nothing of the attempt runs any more.
+            self.tell();
+            self.attempts.get_mut(&serial).into_iter().for_each(Attempt::unmount);
+        }
+    }
+
+    /// Time limits, kills that are due, and the regular look at everything.
+    fn by_the_clock(&mut self) {
+        let now = Instant::now();
+        let mut signals = Vec::new();
+        for (&serial, attempt) in &mut self.attempts {
+            if attempt.time_out(now) {
+                signals.push((serial, Signal::TERM));
+            }
+            let due = attempt.stop.as_ref().is_some_and(|stop| stop.kill_at <= now);
+            if due && attempt.is_running() {
+                signals.push((serial, Signal::KILL));
+            }
+        }
+        for (serial, signal) in signals {
+            self.forest.signal_attempt(serial, signal, &mut self.attempts);
+        }
+        let running = self.attempts.values().any(|a| !a.has_ended());
+        let interval = if running { SAMPLE } else { LOOK_ROUND };
+        if now - self.sampled_at < interval {
+            return;
+        }
+        self.sampled_at = now;
+        if running {
+            self.look(now);
+        }
+        if self.leaving_since.is_none() && !self.config.work.is_dir() {
+            tracing::warn!("the work directory is gone");
+            self.leave();
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        self.busy_at = now;
+        self.forest.sweep(&mut self.attempts);
+        self.forest.sample(&mut self.attempts);
+        self.oom_kills = self.oom_kills.max(procfs::oom_kills());
+        let held = |(&serial, a): (&u64, &Attempt)| {
+            (0..2).filter(|&i| a.spools[i].may_go_on()).map(|i| (serial, i)).collect::<Vec<_>>()
+        };
+        let again: Vec<_> = self.attempts.iter().flat_map(held).collect();
+        again.into_iter().for_each(|(serial, stream)| self.pump(serial, stream));
+    }
+
+    /// Kills everything; the loop ends when it is dead.
+    fn leave(&mut self) {
+        self.leaving_since.get_or_insert_with(Instant::now);
+        let serials: Vec<u64> = self.attempts.keys().copied().collect();
+        for serial in serials {
+            self.begin_stop(serial, StopCause::KeeperLeft, Duration::ZERO);
+        }
+    }
+
+    /// Sends news. Growth of logs is only told when nothing else waits, so it never piles up.
+    fn tell(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        if connection.is_flushed() {
+            for attempt in self.attempts.values_mut() {
+                attempt.growth().for_each(|grew| connection.put(News::Grew(grew)));
+            }
+        }
+        let waited = connection.waits_to_send;
+        let result = connection.flush().and_then(|flushed| {
+            connection.waits_to_send = !flushed;
+            if waited != connection.waits_to_send {
+                let flags = if flushed { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
+                let token = EventData::new_u64(CONNECTION);
+                epoll::modify(&self.epoll, connection.fd(), token, flags)
+                    .map_err(io::Error::from)?;
+            }
+            Ok(())
+        });
+        if let Err(lost) = result {
+            self.disconnect(&lost);
+        }
+    }
+}
+
+impl ExitRecord {
+    fn not_started(message: String, micros: i64) -> Self {
+        Self {
+            outcome: Outcome::NotStarted(message),
+            stopped: None,
+            out_of_memory: false,
+            start_micros: micros,
+            end_micros: micros,
+            peak_memory_bytes: 0,
+            cpu_micros: 0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            lost_bytes: [0; 2],
+        }
+    }
+}
