@@ -34,6 +34,9 @@ def report(error, request):
 
     def hook(kind, value, traceback):
         if isinstance(value, StepError):
+            cause = value.__cause__
+            if cause is not None and cause.__traceback__ is not None:  # within the user's code
+                shown(type(cause), cause, cause.__traceback__)
             sys.stderr.write("windlass: {}\n".format(value))
             return
         _strip_all(value)

@@ -165,9 +165,11 @@ def _unpickle(name, path):
         try:
             with open(path, "rb") as file:
                 return pickle.Unpickler(file).load()
-        except ModuleNotFoundError as error:
-            if not _find_module(error.name):
-                raise
+        except Exception as error:
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if not _find_module(missing):
+                said = "{}: {}".format(type(error).__name__, error)
+                raise StepError("argument {!r} cannot be unpickled: {}".format(name, said)) from error
     raise StepError("argument {!r}: its pickle needs too many modules that are not there".format(name))
 
 
@@ -203,8 +205,10 @@ def _read_parquet(path):
     try:
         import pandas
     except ImportError:
-        import polars
-
+        try:
+            import polars
+        except ImportError:
+            raise StepError("a parquet input needs pandas or polars in the step's environment") from None
         return polars.read_parquet(path)
     return pandas.read_parquet(path)
 

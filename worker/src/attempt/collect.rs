@@ -10,11 +10,7 @@ use windlass_proto::{
     worker::v1::Task,
 };
 
-use super::{
-    AttemptDir, BlobAccess, Context, StartFailure,
-    hint, out_lines,
-    python::PythonResult,
-};
+use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
 use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
 
 /// Most outputs of one step.
@@ -96,7 +92,13 @@ impl Collected {
     }
 
     /// Why it failed, as far as that can be told.
-    fn explain(&mut self, dir: &AttemptDir, task: &Task, python: &PythonResult, blobs: &dyn BlobAccess) {
+    fn explain(
+        &mut self,
+        dir: &AttemptDir,
+        task: &Task,
+        python: &PythonResult,
+        blobs: &dyn BlobAccess,
+    ) {
         if !python.failure.is_empty() {
             self.hints.push(python.failure.clone());
         }

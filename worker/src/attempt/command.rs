@@ -27,9 +27,8 @@ pub(super) fn shell(script: &str, env: &Variables) -> Vec<OsString> {
 /// True where `path` is run by the environment's interpreter.
 pub(super) fn is_python(sources: &[PathBuf], path: &str) -> bool {
     path.ends_with(".py")
-        && find(sources, path).is_ok_and(|file| {
-            access(&file, Access::EXEC_OK).is_err() && shebang(&file).is_empty()
-        })
+        && find(sources, path)
+            .is_ok_and(|file| access(&file, Access::EXEC_OK).is_err() && shebang(&file).is_empty())
 }
 
 /// The command for a file of the project: itself where it is executable, else by its `#!` line,
@@ -40,9 +39,8 @@ pub(super) fn script(
     cwd: &Path,
     python: &Path,
 ) -> Result<Vec<OsString>, StartFailure> {
-    let (path, args) = argv
-        .split_first()
-        .ok_or_else(|| StartFailure::new("the step names no script"))?;
+    let (path, args) =
+        argv.split_first().ok_or_else(|| StartFailure::new("the step names no script"))?;
     let file = find(sources, path)?;
     let mut words: Vec<OsString> = Vec::new();
     if access(&file, Access::EXEC_OK).is_err() {
@@ -67,7 +65,8 @@ pub(super) fn script(
 
 fn find(sources: &[PathBuf], path: &str) -> Result<PathBuf, StartFailure> {
     let refused = |why: &str| Err(StartFailure::new(format!("cannot start `{path}`: {why}")));
-    if Path::new(path).components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
+    if Path::new(path).components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir))
+    {
         return refused("it is not a path inside the project");
     }
     // A whiteout of an upper layer hides what is below: the first that has the name decides.

@@ -91,7 +91,8 @@ pub(super) fn variables(
         }
     }
     env.insert("PYTHONHASHSEED".into(), "0".into());
-    let is_python = matches!(task.action, Some(windlass_proto::worker::v1::task::Action::Python(_)));
+    let is_python =
+        matches!(task.action, Some(windlass_proto::worker::v1::task::Action::Python(_)));
     if !is_python {
         env.insert("PYTHONUNBUFFERED".into(), "1".into());
     }
@@ -178,7 +179,10 @@ mod tests {
         assert_eq!(get("B"), Some("step"));
         assert_eq!(get("WINDLASS_PARAM_n"), Some("5"));
         assert_eq!(get("WINDLASS_PARAM_old"), None);
-        assert_eq!(get("WINDLASS_OUT"), Some("/w/attempts/01010101010101010101010101010101/io/out"));
+        assert_eq!(
+            get("WINDLASS_OUT"),
+            Some("/w/attempts/01010101010101010101010101010101/io/out")
+        );
         assert_eq!(get("PYTHONHASHSEED"), Some("0"));
     }
 }

@@ -56,7 +56,8 @@ impl AttemptDir {
 
     /// Reads the lease of an attempt of an earlier worker; `None` where there is none in full.
     pub(crate) fn lease(&self) -> Option<AttemptLease> {
-        let lease = AttemptLease::decode(fs::read(self.root.join("lease")).ok()?.as_slice()).ok()?;
+        let lease =
+            AttemptLease::decode(fs::read(self.root.join("lease")).ok()?.as_slice()).ok()?;
         let (_, _, _, id) = parse_lease(lease.lease.as_ref()).ok()?;
         let same = self.root.file_name().is_some_and(|name| *name == *id.to_string());
         (same && lease.task.is_some()).then_some(lease)

@@ -1,9 +1,4 @@
-use std::{
-    collections::HashSet,
-    fs::File,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{collections::HashSet, fs::File, os::unix::fs::FileExt, path::Path};
 
 /// How much of a log's end is searched for names of files.
 const TAIL: u64 = 64 << 10;
@@ -29,7 +24,8 @@ pub(super) fn missing_file(log: &[u8], left_out: &[u8]) -> Option<String> {
     let quoted = log.split(['\'', '"', '`', '\n']);
     let plain = log.split(|c: char| c.is_whitespace() || "'\"`,;:()[]<>=".contains(c));
     // The last mention is the likeliest: it stands at the end of a traceback.
-    quoted.chain(plain).filter_map(|token| named(token.trim(), &paths)).last()
+    let mut tokens = quoted.chain(plain).rev();
+    tokens.find_map(|token| named(token.trim(), &paths))
 }
 
 /// The part of `token` that is a path left out: itself, what follows a `/` in it, or something

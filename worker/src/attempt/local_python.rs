@@ -123,9 +123,10 @@ impl Interpreters for LocalInterpreters {
             return PythonResult::default();
         }
         let found = runner::collect(&StepFiles::new(&dir.io()));
-        let unused = found.unused(&task.overrides).into_iter().map(|name| {
-            format!("`{name}` was set from outside, but no such call was made")
-        });
+        let unused = found
+            .unused(&task.overrides)
+            .into_iter()
+            .map(|name| format!("`{name}` was set from outside, but no such call was made"));
         PythonResult {
             remarks: unused.collect(),
             failure: found.failure.map(|failure| failure.to_string()).unwrap_or_default(),

@@ -61,7 +61,9 @@ impl MetricsFile {
         match self.next_block() {
             Ok(len) => news.more = len == BLOCK,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => news.complaints.push(format!("$WINDLASS_METRICS cannot be read: {error}")),
+            Err(error) => {
+                news.complaints.push(format!("$WINDLASS_METRICS cannot be read: {error}"))
+            }
         }
         let mut rest = std::mem::take(&mut self.rest);
         let mut start = 0;

@@ -45,16 +45,14 @@ mod python;
 mod recover;
 mod run;
 mod system_log;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use blobs::{BlobAccess, LocalBlobs};
 pub(crate) use files::AttemptDir;
 pub(crate) use local_python::LocalInterpreters;
 pub(crate) use python::{Interpreter, Interpreters, PythonResult};
-pub(crate) use system_log::SystemLog;
 pub(crate) use recover::{Found, scan};
 pub(crate) use run::{From, run};
+pub(crate) use system_log::SystemLog;
 
 /// Everything that attempts are run with.
 pub(crate) struct Context {

@@ -101,7 +101,10 @@ fn ended_before_start(
     now: Timestamp,
 ) -> Verdict {
     let end_time = Some(timestamp(now));
-    Verdict { state, end: AttemptEnd { reason: reason.into(), message, end_time, ..AttemptEnd::default() } }
+    Verdict {
+        state,
+        end: AttemptEnd { reason: reason.into(), message, end_time, ..AttemptEnd::default() },
+    }
 }
 
 impl Verdict {

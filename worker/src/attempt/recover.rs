@@ -88,9 +88,8 @@ fn lease_id(hex: &str) -> Option<LeaseId> {
 }
 
 fn remove(dir: &AttemptDir, work: &Path) {
-    let removed = dir.set_aside(work).and_then(|aside| {
-        workspace::discard(&aside).map_err(io::Error::other)
-    });
+    let removed =
+        dir.set_aside(work).and_then(|aside| workspace::discard(&aside).map_err(io::Error::other));
     if let Err(error) = removed {
         tracing::warn!(%error, "failed to remove what never ran");
     }

@@ -187,7 +187,8 @@ impl Attempt<'_> {
     }
 
     fn look(&self, progress: &Progress) -> Option<End> {
-        for (stream, size) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(progress.sizes) {
+        for (stream, size) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(progress.sizes)
+        {
             if size > 0 {
                 self.context.daemon.log_grew(self.held.lease, stream, size);
             }

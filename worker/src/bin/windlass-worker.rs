@@ -19,7 +19,10 @@ use windlass_worker::{
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .init();
     let mut args: Vec<OsString> = env::args_os().skip(1).collect();
     let result = if args.first().is_some_and(|arg| arg == "keeper") {
         args.remove(0);

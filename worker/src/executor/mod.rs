@@ -8,8 +8,6 @@ use crate::keeper::ExitRecord;
 
 mod orphans;
 mod process;
-#[cfg(test)]
-pub(crate) mod scripted;
 
 pub use process::KeeperCommand;
 pub(crate) use process::ProcessExecutor;

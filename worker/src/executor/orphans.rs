@@ -54,7 +54,8 @@ fn victims(marker: &[u8], mains: &[u32]) -> Vec<Stat> {
     let own = getpid();
     let living = |stat: &Stat| !stat.zombie && stat.pid != own;
     let all: Vec<Stat> = procfs::all().filter_map(procfs::stat).filter(living).collect();
-    let by_pid: HashMap<i32, &Stat> = all.iter().map(|s| (s.pid.as_raw_nonzero().get(), s)).collect();
+    let by_pid: HashMap<i32, &Stat> =
+        all.iter().map(|s| (s.pid.as_raw_nonzero().get(), s)).collect();
     let groups: HashSet<i32> = mains.iter().filter_map(|&pid| i32::try_from(pid).ok()).collect();
     let mut verdicts: HashMap<Pid, bool> = HashMap::new();
     for stat in &all {

@@ -85,14 +85,13 @@ impl ProcessExecutor {
         let (orders, taken) = mpsc::channel(ORDERS);
         let (ready_tx, ready) = watch::channel(false);
         let attempts = home.work().join("attempts");
-        let shared =
-            Arc::new(Shared {
-                home: home.clone(),
-                attempts,
-                command,
-                user_namespace,
-                jobs: Mutex::default(),
-            });
+        let shared = Arc::new(Shared {
+            home: home.clone(),
+            attempts,
+            command,
+            user_namespace,
+            jobs: Mutex::default(),
+        });
         let tending = shared.clone().tend(taken, ready_tx);
         (Arc::new(Self { shared, orders, ready }), tending)
     }
@@ -261,7 +260,8 @@ impl Shared {
     async fn take_stock(&self, welcome: Welcome) {
         let mut unknown: Vec<LeaseId> = {
             let jobs = self.lock();
-            let live = jobs.jobs.iter().filter(|(_, t)| t.sent && t.progress.borrow().end.is_none());
+            let live =
+                jobs.jobs.iter().filter(|(_, t)| t.sent && t.progress.borrow().end.is_none());
             live.map(|(&lease, _)| lease).collect()
         };
         for known in welcome.attempts {

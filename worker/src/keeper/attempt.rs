@@ -10,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use wait4::{ResUse, Wait4};
 
 use super::{
-    forest,
     exit_record::{ExitRecord, Outcome, StopCause},
+    forest,
     mount::Mounted,
     procfs,
     protocol::{Ended, Grew, Known, STREAMS, Start, Started},
@@ -47,11 +47,20 @@ pub(super) struct Attempt {
 }
 
 pub(super) enum Phase {
-    Running { child: Child, pidfd: OwnedFd },
+    Running {
+        child: Child,
+        pidfd: OwnedFd,
+    },
     /// The main process is gone; strays and pipes may not be.
-    Ending { ended: Option<ResUse>, end_micros: i64, drop_at: Instant },
+    Ending {
+        ended: Option<ResUse>,
+        end_micros: i64,
+        drop_at: Instant,
+    },
     /// Over; holds the exit record as JSON.
-    Ended { record: Vec<u8> },
+    Ended {
+        record: Vec<u8>,
+    },
 }
 
 /// TERM was sent; KILL follows.
@@ -69,9 +78,9 @@ impl Attempt {
         let grace = Duration::from_millis(start.grace_millis);
         let (lease, marker) = (start.lease.clone(), forest::marker(&dir));
         let begun = spawn::spawn(start).and_then(|mut child| {
-            Self::take_pipes(&dir, &mut child).map(|taken| (child, taken)).map_err(|error| {
-                format!("failed to take the process in hand: {error}")
-            })
+            Self::take_pipes(&dir, &mut child)
+                .map(|taken| (child, taken))
+                .map_err(|error| format!("failed to take the process in hand: {error}"))
         });
         let (child, (pidfd, spools)) = match begun {
             Ok(begun) => begun,

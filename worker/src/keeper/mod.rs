@@ -8,10 +8,7 @@
 use std::{
     ffi::OsString,
     io,
-    os::{
-        fd::AsFd,
-        unix::net::UnixListener,
-    },
+    os::{fd::AsFd, unix::net::UnixListener},
     path::PathBuf,
     time::Duration,
 };
@@ -91,7 +88,9 @@ pub enum KeeperError {
 /// single thread.
 pub fn run(config: KeeperConfig) -> Result<(), KeeperError> {
     match config.task {
-        KeeperTask::Probe => return workspace::probe_child(&config.work).map_err(KeeperError::Setup),
+        KeeperTask::Probe => {
+            return workspace::probe_child(&config.work).map_err(KeeperError::Setup);
+        }
         KeeperTask::KeepInUserNamespace => {
             workspace::enter_user_namespace().map_err(KeeperError::Setup)?;
         }

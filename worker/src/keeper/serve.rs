@@ -132,7 +132,8 @@ impl Keeper {
     }
 
     fn next_wait(&self, now: Instant) -> Duration {
-        let settling = |a: &Attempt| a.is_ending() || a.stop.as_ref().is_some_and(|s| s.kill_at <= now);
+        let settling =
+            |a: &Attempt| a.is_ending() || a.stop.as_ref().is_some_and(|s| s.kill_at <= now);
         let active = self.attempts.values().filter(|a| !a.has_ended());
         let mut wait = if self.connection.is_some() { LOOK_ROUND } else { IDLE };
         for attempt in active {

@@ -232,9 +232,10 @@ impl Logs {
             let nearer = self.nearer.notified();
             tokio::pin!(nearer);
             nearer.as_mut().enable();
-            let settled = self.lock().opened.get(&lease).is_none_or(|opened| {
-                opened.shipments.iter().flatten().all(Shipment::is_settled)
-            });
+            let settled =
+                self.lock().opened.get(&lease).is_none_or(|opened| {
+                    opened.shipments.iter().flatten().all(Shipment::is_settled)
+                });
             if settled {
                 return;
             }

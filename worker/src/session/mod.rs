@@ -2,9 +2,7 @@
 use windlass_core::LeaseId;
 use windlass_proto::{
     common::v1::{LogStream, MetricPoint},
-    worker::v1::{
-        LeaseProof, ReportAttemptRequest, ReportAttemptResponse, directive::Action,
-    },
+    worker::v1::{LeaseProof, ReportAttemptRequest, ReportAttemptResponse, directive::Action},
 };
 
 use crate::attempt::{AttemptDir, Control};
@@ -17,8 +15,6 @@ mod poll;
 mod registry;
 mod serve;
 mod shipping;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use lock::take_lock;
 pub(crate) use serve::{Identity, Service};
@@ -27,10 +23,8 @@ pub(crate) use serve::{Identity, Service};
 #[tonic::async_trait]
 pub(crate) trait Daemon: Send + Sync + 'static {
     /// Reports an attempt; session and poll id are filled in.
-    async fn report(
-        &self,
-        request: ReportAttemptRequest,
-    ) -> Result<ReportAttemptResponse, Refused>;
+    async fn report(&self, request: ReportAttemptRequest)
+    -> Result<ReportAttemptResponse, Refused>;
 
     async fn report_metrics(
         &self,

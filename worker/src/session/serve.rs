@@ -1,8 +1,4 @@
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -144,7 +140,9 @@ impl Service {
         }
     }
 
-    async fn try_open(&self) -> Result<(Session, Duration), Box<dyn std::error::Error + Send + Sync>> {
+    async fn try_open(
+        &self,
+    ) -> Result<(Session, Duration), Box<dyn std::error::Error + Send + Sync>> {
         let mut client = connect(&self.identity.socket).await?;
         let Identity { name, version, hostname, slots, .. } = self.identity.clone();
         let request = OpenSessionRequest {
@@ -169,10 +167,8 @@ impl Service {
         let mut ticks = interval(every);
         loop {
             ticks.tick().await;
-            let request = HeartbeatRequest {
-                session_id: session.id.clone(),
-                held: self.registry.messages(),
-            };
+            let request =
+                HeartbeatRequest { session_id: session.id.clone(), held: self.registry.messages() };
             match timeout(HEARTBEAT_WAIT, session.client.heartbeat(request)).await {
                 Ok(Ok(answer)) => self.registry.direct(&answer.into_inner().directives),
                 Ok(Err(status)) if react(&status) == Reaction::Repeat => {}

@@ -2,7 +2,7 @@ use windlass_blobs::{Change, ChangeSet, Node};
 use windlass_core::Digest;
 
 use super::{
-    Prepared, WorkspaceError, Workspaces,
+    Overlay, Prepared, WorkspaceError, Workspaces,
     gather::{Gathered, gather},
 };
 
@@ -61,6 +61,9 @@ impl Workspaces {
     /// overlay be unmounted. May be done again, with the same result, until the attempt is
     /// discarded.
     pub(crate) fn capture(&self, prepared: &Prepared) -> Result<Captured, WorkspaceError> {
+        if prepared.mount.as_ref().is_some_and(Overlay::is_unused) {
+            return Ok(Captured { changes: None, artifacts: Vec::new(), skipped: Vec::new() });
+        }
         let Gathered { after, skipped } = gather(&self.store, prepared, self.max_changed)?;
         let changes = ChangeSet::between(&prepared.view.tree, &after);
         if changes.is_empty() {

@@ -10,17 +10,32 @@ use std::{
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::WorkspaceError;
+use super::{WorkspaceError, spaces::remove_linked};
 
-/// Removes an attempt's directory, whatever modes its step left behind. Whatever is still mounted
-/// in it goes first, so that nothing is removed through a mount. One that is gone is no error.
-pub(crate) fn discard(dir: &Path) -> Result<(), WorkspaceError> {
+/// Removes an attempt's directory and the space it worked in. One that is gone is no error.
+pub(crate) fn discard(attempt_dir: &Path) -> Result<(), WorkspaceError> {
+    remove_linked(attempt_dir)?;
+    // Steps reach, and may mount something in, their working directory: here only in copy mode.
+    if attempt_dir.join("cwd").exists() {
+        remove(attempt_dir)
+    } else {
+        remove_unmounted(attempt_dir)
+    }
+}
+
+/// Removes a directory, whatever modes a step left behind. Whatever is still mounted in it goes
+/// first, so that nothing is removed through a mount.
+pub(super) fn remove(dir: &Path) -> Result<(), WorkspaceError> {
     if rustix::process::geteuid().is_root() {
         for point in mounts_below(dir).map_err(WorkspaceError::at(dir))?.iter().rev() {
             let gone = unmount(point, UnmountFlags::DETACH);
             gone.map_err(|errno| WorkspaceError::at(point)(errno.into()))?;
         }
     }
+    remove_unmounted(dir)
+}
+
+fn remove_unmounted(dir: &Path) -> Result<(), WorkspaceError> {
     let removed = match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(dir).and_then(|()| fs::remove_dir_all(dir))

@@ -1,9 +1,10 @@
 //! The private working directory of an attempt: it shows the project's files and what the steps
 //! before wrote, takes every write, and tells at the end what became of them.
 //!
-//! An attempt's directory holds `cwd`, where the step works. With an overlay `cwd` is a mount point
-//! and writes land in `upper`; the trees below are links to blobs, safe because nothing writes
-//! to a lower layer. Without one, `cwd` holds copies. Hard links alone will not do: whoever owns
+//! With an overlay the step works in a space: `cwd` there is a mount point, writes land in `upper`,
+//! and the attempt's directory holds a link to the space. The trees below are links to blobs, safe because nothing writes
+//! to a lower layer. Without one, `cwd` in the
+//! attempt's directory holds copies. Hard links alone will not do: whoever owns
 //! a file can make it writable and change the blob through it.
 
 mod capture;
@@ -12,6 +13,7 @@ mod gather;
 mod mode;
 mod overlay;
 mod prepare;
+mod spaces;
 mod trees;
 mod upper;
 mod views;

@@ -9,7 +9,7 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
-use super::{Overlay, discard, upper::is_opaque};
+use super::{Overlay, discard::remove, upper::is_opaque};
 
 /// How working directories are kept apart from what they show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ fn try_overlay(dir: &Path, userxattr: bool) -> io::Result<()> {
     let untouched = fs::read(lower.join("file"))? == b"lower" && lower.join("dir/inner").exists();
     let opaque = is_opaque(&overlay.upper.join("dir"), userxattr);
     let sound = whiteout && copied && untouched && opaque;
-    discard(&attempt).map_err(io::Error::other)?;
+    remove(&attempt).map_err(io::Error::other)?;
     if sound { Ok(()) } else { Err(io::Error::other("an overlay that loses changes")) }
 }
 

@@ -1,7 +1,11 @@
 use std::{
     ffi::CString,
-    fs, io,
-    os::unix::ffi::OsStrExt as _,
+    fs::{self, Permissions},
+    io,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -11,8 +15,13 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-/// File of an attempt's directory that says what is mounted there.
+use super::spaces::is_mounted;
+
+/// File of a space that says what is mounted there.
 const RECORD: &str = "overlay.json";
+
+/// Mode of a working directory before its step may change it.
+const MODE: u32 = 0o755;
 
 /// A mount that shows `lower` at `target` and keeps every write in `upper`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +36,7 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// The overlay of the attempt in `dir`.
+    /// The overlay of the space `dir`.
     pub(super) fn of(dir: &Path, lower: Vec<PathBuf>, userxattr: bool) -> Self {
         let (upper, work, target) = (dir.join("upper"), dir.join("work"), dir.join("cwd"));
         Self { lower, upper, work, target, userxattr }
@@ -38,24 +47,52 @@ impl Overlay {
         for path in [&self.upper, &self.work, &self.target] {
             fs::create_dir(path)?;
         }
+        fs::set_permissions(&self.upper, Permissions::from_mode(MODE))?;
         fs::write(dir.join(RECORD), serde_json::to_vec(self)?)
     }
 
-    /// What was set up in `dir`, or `None` where there is no overlay.
-    pub(super) fn recorded(dir: &Path) -> io::Result<Option<Self>> {
-        match fs::read(dir.join(RECORD)) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// What was set up in `dir`.
+    pub(super) fn recorded(dir: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(dir.join(RECORD))?)?)
+    }
+
+    /// True while nothing has been written.
+    pub(super) fn is_unused(&self) -> bool {
+        let mode = fs::symlink_metadata(&self.upper).map(|meta| meta.mode() & 0o7777);
+        let empty = fs::read_dir(&self.upper).is_ok_and(|mut listing| listing.next().is_none());
+        empty && mode.is_ok_and(|mode| mode == MODE)
+    }
+
+    /// Mounts it, in the mount namespace of this process, unless it is still mounted. Directories
+    /// that are renamed become copies, so that `upper` says all without looking below.
+    pub(crate) fn mount(&self) -> io::Result<()> {
+        if is_mounted(&self.target)? {
+            return Ok(());
+        }
+        // Volatile: without it an unmount would write out the whole file system.
+        match self.mount_with("volatile,") {
+            Err(Errno::INVAL) => {}
+            other => return Ok(other?),
+        }
+        // Either it has been mounted before and says so, or the kernel knows no such option.
+        fs::remove_dir_all(&self.work)?;
+        fs::create_dir(&self.work)?;
+        match self.mount_with("volatile,") {
+            Err(Errno::INVAL) => Ok(self.mount_with("")?),
+            other => Ok(other?),
         }
     }
 
-    /// Mounts it, in the mount namespace of this process. Directories that are renamed become
-    /// copies, so that `upper` says all without looking below.
-    pub(crate) fn mount(&self) -> io::Result<()> {
-        // Volatile: without it an unmount would write out the whole file system.
-        match self.mount_with("volatile,") {
-            Err(Errno::INVAL) => Ok(self.mount_with("")?),
+    /// Takes the mount away, from under whoever still uses it. One that nobody uses and nothing
+    /// was written to stays, for the next attempt that sees the same.
+    pub(crate) fn unmount(&self) -> io::Result<()> {
+        // Marks it as expired, which its next use undoes: the kernel says whether it is idle.
+        let idle = || unmount(&self.target, UnmountFlags::EXPIRE) == Err(Errno::AGAIN);
+        if self.is_unused() && idle() {
+            return Ok(());
+        }
+        match unmount(&self.target, UnmountFlags::DETACH) {
+            Err(Errno::INVAL) => Ok(()), // it had expired before, and is gone
             other => Ok(other?),
         }
     }
@@ -64,11 +101,6 @@ impl Overlay {
         let options = CString::new(self.options(more)).map_err(|_| Errno::INVAL)?;
         let flags = MountFlags::NODEV | MountFlags::NOSUID;
         mount("windlass", &self.target, "overlay", flags, options.as_c_str())
-    }
-
-    /// Takes the mount away, from under whoever still uses it.
-    pub(crate) fn unmount(&self) -> io::Result<()> {
-        Ok(unmount(&self.target, UnmountFlags::DETACH)?)
     }
 
     fn options(&self, more: &str) -> Vec<u8> {

@@ -11,6 +11,7 @@ use windlass_core::Digest;
 use super::{
     Mode, Overlay, WorkspaceError,
     capture::MAX_CHANGED,
+    spaces::{self, Spaces},
     trees::{TreeDir, Trees},
     views::{View, Views},
 };
@@ -22,6 +23,8 @@ pub(crate) struct Workspaces {
     pub(super) max_changed: usize,
     mode: Mode,
     views: Views,
+    /// `None` in copy mode.
+    spaces: Option<Spaces>,
 }
 
 /// A working directory from before its step starts until it is discarded.
@@ -35,7 +38,7 @@ pub(crate) struct Prepared {
     /// How the files looked that were copied; whoever is not there is read.
     pub(super) laid: HashMap<String, Stamp>,
     /// Keeps the lower layers on the disk.
-    _lower: Vec<Arc<TreeDir>>,
+    lower: Vec<Arc<TreeDir>>,
 }
 
 impl Workspaces {
@@ -47,8 +50,9 @@ impl Workspaces {
     ) -> Result<Self, WorkspaceError> {
         let overlay = mode != Mode::Copy;
         let trees = overlay.then(|| Trees::open(work_dir.join("trees"))).transpose()?;
+        let spaces = overlay.then(|| Spaces::open(work_dir.join("spaces"))).transpose()?;
         let views = Views::new(Arc::clone(&store), trees);
-        Ok(Self { views, store, mode, max_changed: MAX_CHANGED })
+        Ok(Self { views, spaces, store, mode, max_changed: MAX_CHANGED })
     }
 
     /// Refuses attempts that change more files than `limit`.
@@ -66,21 +70,30 @@ impl Workspaces {
     ) -> Result<Prepared, WorkspaceError> {
         let view = self.views.get(snapshot, layers)?;
         fs::create_dir_all(attempt_dir).map_err(WorkspaceError::at(attempt_dir))?;
-        let cwd = attempt_dir.join("cwd");
-        let userxattr = match self.mode {
-            Mode::Overlay => false,
-            Mode::OverlayInUserNamespace => true,
-            Mode::Copy => {
-                materialise(&self.store, &view.tree, &cwd, How::Copy)?;
-                let laid = stamps(&view, &cwd)?;
-                return Ok(Prepared { cwd, mount: None, view, laid, _lower: Vec::new() });
-            }
+        let Some(spaces) = &self.spaces else {
+            let cwd = attempt_dir.join("cwd");
+            materialise(&self.store, &view.tree, &cwd, How::Copy)?;
+            let laid = stamps(&view, &cwd)?;
+            return Ok(Prepared { cwd, mount: None, view, laid, lower: Vec::new() });
         };
         let lower = view.lower.iter().map(|tree| tree.path.clone()).collect();
-        let overlay = Overlay::of(attempt_dir, lower, userxattr);
-        overlay.set_up(attempt_dir).map_err(WorkspaceError::at(attempt_dir))?;
-        let lower = view.lower.clone();
-        Ok(Prepared { cwd, mount: Some(overlay), view, laid: HashMap::new(), _lower: lower })
+        let userxattr = self.mode == Mode::OverlayInUserNamespace;
+        let overlay = spaces.take(attempt_dir, lower, userxattr)?;
+        let (cwd, lower) = (overlay.target.clone(), view.lower.clone());
+        Ok(Prepared { cwd, mount: Some(overlay), view, laid: HashMap::new(), lower })
+    }
+
+    /// Takes back the space of an attempt that has been captured, or never started. What else is
+    /// in `attempt_dir` stays until it is discarded; without this, that removes the space.
+    pub(crate) fn release(
+        &self,
+        prepared: Prepared,
+        attempt_dir: &Path,
+    ) -> Result<(), WorkspaceError> {
+        match (&self.spaces, prepared.mount) {
+            (Some(spaces), Some(overlay)) => spaces.give_back(attempt_dir, overlay, prepared.lower),
+            _ => Ok(()),
+        }
     }
 
     /// The working directory that an earlier process prepared of the same parts. All of these
@@ -91,11 +104,15 @@ impl Workspaces {
         layers: &[Digest],
         attempt_dir: &Path,
     ) -> Result<Prepared, WorkspaceError> {
-        let mount = Overlay::recorded(attempt_dir).map_err(WorkspaceError::at(attempt_dir))?;
+        let recorded = spaces::recorded(attempt_dir)?;
+        if let (Some((space, _)), Some(spaces)) = (&recorded, &self.spaces) {
+            spaces.keep(space);
+        }
+        let mount = recorded.map(|(_, overlay)| overlay);
         let lower = mount.as_ref().map(|overlay| self.views.hold(&overlay.lower));
         let view = self.views.get(snapshot, layers)?;
-        let cwd = attempt_dir.join("cwd");
-        Ok(Prepared { cwd, mount, view, laid: HashMap::new(), _lower: lower.unwrap_or_default() })
+        let cwd = mount.as_ref().map_or_else(|| attempt_dir.join("cwd"), |o| o.target.clone());
+        Ok(Prepared { cwd, mount, view, laid: HashMap::new(), lower: lower.unwrap_or_default() })
     }
 }
 

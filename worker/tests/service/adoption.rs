@@ -11,7 +11,9 @@ use crate::worker::{Stage, keepers, processes, until};
 #[tokio::test]
 async fn a_killed_worker_is_replaced_and_no_byte_is_lost_or_doubled() {
     let mut stage = Stage::new();
-    stage.daemon.submit(stage.sh("for i in $(seq 1 400); do echo line $i; sleep 0.005; done; exit 7"));
+    stage
+        .daemon
+        .submit(stage.sh("for i in $(seq 1 400); do echo line $i; sleep 0.005; done; exit 7"));
     stage.daemon.running().await;
 
     for _ in 0..3 {

@@ -83,7 +83,10 @@ async fn step_is_not_part_of_the_terminal_and_reads_nothing() {
     let end = stage.daemon.end(0).await;
 
     assert_eq!(end.state(), AttemptState::Succeeded, "{end:#?}");
-    let session: u32 =
-        String::from_utf8(stage.daemon.log(&end, LogStream::Stdout)).unwrap().trim().parse().unwrap();
+    let session: u32 = String::from_utf8(stage.daemon.log(&end, LogStream::Stdout))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     assert_ne!(session, stage.worker_pid());
 }

@@ -10,13 +10,11 @@ use crate::worker::{Stage, outputs, until};
 #[tokio::test]
 async fn shell_step_gives_logs_outputs_artifacts_and_metrics() {
     let stage = Stage::new();
-    let mut task = stage.sh(
-        "echo out; echo err >&2; cat readme > copy; rm readme\n\
+    let mut task = stage.sh("echo out; echo err >&2; cat readme > copy; rm readme\n\
          echo n=5 >> $WINDLASS_OUT; echo '[1]' > $WINDLASS_OUTPUTS/list.json\n\
          echo \"$WINDLASS_PARAM_who\" > $WINDLASS_OUTPUTS/text.txt\n\
          cat $WINDLASS_INPUTS/up.json $WINDLASS_PARAMS\n\
-         echo '{\"name\":\"acc\",\"value\":0.5}' >> $WINDLASS_METRICS",
-    );
+         echo '{\"name\":\"acc\",\"value\":0.5}' >> $WINDLASS_METRICS");
     let up = stage.store.put_bytes(b"{\"a\": 1}").unwrap();
     let up =
         Output { name: "up".into(), digest: up.to_string(), size_bytes: 8, codec: "json".into() };
@@ -112,7 +110,11 @@ async fn failures_say_why() {
         (script("none.sh"), EndReason::StartError, "no such file in the project"),
         (missing, EndReason::ExitCode, "`files: [data/d.csv]`"),
         (undeclared, EndReason::OutputError, "gave no output `model`"),
-        (stage.sh("echo 'a b=1' >> $WINDLASS_OUT"), EndReason::OutputError, "line 1 of $WINDLASS_OUT"),
+        (
+            stage.sh("echo 'a b=1' >> $WINDLASS_OUT"),
+            EndReason::OutputError,
+            "line 1 of $WINDLASS_OUT",
+        ),
         (stage.sh("echo '{' > $WINDLASS_OUTPUTS/x.json"), EndReason::OutputError, "is no JSON"),
     ];
     for (n, (task, reason, part)) in table.into_iter().enumerate() {
@@ -172,9 +174,11 @@ async fn time_is_up() {
 #[tokio::test]
 async fn metrics_are_reported_while_it_runs() {
     let stage = Stage::new();
-    stage.daemon.submit(stage.sh(
-        "echo '{\"name\":\"loss\",\"value\":1,\"step\":7}' >> $WINDLASS_METRICS; sleep 1000",
-    ));
+    stage.daemon.submit(
+        stage.sh(
+            "echo '{\"name\":\"loss\",\"value\":1,\"step\":7}' >> $WINDLASS_METRICS; sleep 1000",
+        ),
+    );
 
     let point = stage.daemon.wait(|state| state.points.first().cloned()).await;
 

@@ -160,9 +160,8 @@ pub(crate) fn processes(text: &str) -> Vec<rustix::process::Pid> {
     });
     let holds = |pid: &rustix::process::Pid| {
         let read = |name| std::fs::read(format!("/proc/{}/{name}", pid.as_raw_nonzero()));
-        let found = |bytes: Vec<u8>| {
-            bytes.windows(text.len()).any(|window| window == text.as_bytes())
-        };
+        let found =
+            |bytes: Vec<u8>| bytes.windows(text.len()).any(|window| window == text.as_bytes());
         pid.as_raw_nonzero().get() != std::process::id().cast_signed()
             && (read("cmdline").is_ok_and(found) || read("environ").is_ok_and(found))
     };

@@ -35,6 +35,7 @@ pub(crate) fn run(dir: &Path) -> Outcome {
         let bench = Bench::set_up(&dir.join(format!("{mode:?}, a:b\\c")), mode)?;
         let captured = bench.chain().map_err(|error| format!("{mode:?}: {error}"))?;
         bench.nothing_changes_nothing()?;
+        bench.spaces_serve_again()?;
         bench.trees_are_bounded()?;
         bench.too_much_is_refused()?;
         bench.too_much_is_refused()?;
@@ -175,26 +176,64 @@ impl Bench {
         Ok(discard(&dir)?)
     }
 
+    /// What was only read is used again; what was written to, or is still in use, is not.
+    fn spaces_serve_again(&self) -> Outcome {
+        let workspaces = self.workspaces()?;
+        let dir = self.attempt("again");
+        let mut places = Vec::new();
+        for script in ["ls -R > /dev/null", "test -e tool", "printf 1 > new", "test ! -e new"] {
+            let prepared = workspaces.prepare(self.snapshot, &[], &dir)?;
+            places.push(prepared.cwd.clone());
+            self.step(&prepared, script)?;
+            workspaces.capture(&prepared)?;
+            workspaces.release(prepared, &dir)?;
+            discard(&dir)?;
+        }
+        if self.mode != Mode::Copy {
+            assert_eq!((&places[0], &places[0]), (&places[1], &places[2]));
+            assert_ne!(places[2], places[3]);
+        }
+        if self.mode == Mode::Overlay {
+            let prepared = workspaces.prepare(self.snapshot, &[], &dir)?;
+            let overlay = prepared.mount.as_ref().ok_or("no overlay")?;
+            let shows = || overlay.target.join("tool").exists();
+            overlay.mount()?;
+            let held = fs::File::open(overlay.target.join("tool"))?;
+            overlay.unmount()?;
+            assert!(!shows(), "somebody who is still in there must not meet the next attempt");
+            drop(held);
+            overlay.mount()?;
+            overlay.unmount()?;
+            assert!(shows());
+            discard(&dir)?;
+        }
+        Ok(())
+    }
+
     /// A long chain leaves no more on the disk than the caches may hold.
     fn trees_are_bounded(&self) -> Outcome {
         let workspaces = self.workspaces()?;
         let mut layers = Vec::new();
-        for n in 0..160 {
+        let steps = if self.mode == Mode::Copy { 5 } else { 100 };
+        for n in 0..steps {
             let dir = self.attempt("long");
             let prepared = workspaces.prepare(self.snapshot, &layers, &dir)?;
             let top = prepared.mount.as_ref().map_or(&prepared.cwd, |overlay| &overlay.upper);
             fs::write(top.join(format!("f{n}")), format!("{n}"))?;
             layers.extend(workspaces.capture(&prepared)?.changes);
+            workspaces.release(prepared, &dir)?;
             discard(&dir)?;
         }
-        assert_eq!(layers.len(), 160);
+        assert_eq!(layers.len(), steps);
         let last = self.attempt("last");
         let prepared = workspaces.prepare(self.snapshot, &layers, &last)?;
-        self.step(&prepared, "test \"$(cat f0 f80 f159)\" = 080159 && test -e tool")?;
+        self.step(&prepared, &format!("test -e tool && test -e f{}", steps - 1))?;
         discard(&last)?;
         if let Ok(trees) = fs::read_dir(self.dir.join("work/trees")) {
             let count = trees.count();
-            assert!(count <= 140, "{count} trees");
+            assert!(count <= 80, "{count} trees");
+            let spaces = fs::read_dir(self.dir.join("work/spaces"))?.count();
+            assert!(spaces <= 8, "{spaces} spaces");
         }
         Ok(())
     }
