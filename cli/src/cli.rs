@@ -9,7 +9,7 @@ use crate::{
 
 /// Runs your code unchanged, and keeps a record of every run
 #[derive(Parser)]
-#[command(name = "windlass", version, disable_help_subcommand = true, help_template = TEMPLATE)]
+#[command(name = "windlass", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -20,10 +20,6 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(crate) home: Option<PathBuf>,
 }
-
-/// The overview takes the place of clap's list of commands.
-const TEMPLATE: &str =
-    "{about}\n\n{usage-heading} {usage}\n\nSee `windlass` for the commands.\n\n{all-args}";
 
 /// The commands by what one wants.
 const OVERVIEW: &[(&str, &[(&str, &str)])] = &[

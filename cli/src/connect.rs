@@ -220,11 +220,10 @@ impl Starter {
             };
             let failed = matches!(child.try_wait(), Ok(Some(status)) if !status.success());
             if failed || Instant::now() >= deadline {
-                let CliError::Unreachable(text) = unreachable_at(home, &error) else {
-                    return Err(error.into());
-                };
-                let why = if failed { last_words(home) } else { tail(home) };
-                return Err(CliError::Unreachable(format!("{text}\n{why}").trim_end().to_owned()));
+                let why = last_words(home);
+                let home = home.root().display();
+                let text = format!("no daemon could be started for {home} ({error})\n{why}");
+                return Err(CliError::Unreachable(text.trim_end().to_owned()));
             }
             sleep(pause).await;
             pause = (pause * 5 / 4).min(LAST_LOOK);

@@ -18,6 +18,8 @@ mod services;
 mod settings;
 mod snapshot;
 mod submission;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

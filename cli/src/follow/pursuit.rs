@@ -28,7 +28,10 @@ pub(crate) struct Pursuit {
 }
 
 impl Pursuit {
-    pub(crate) fn begin(link: &Link, run: v1::Run, which: Which) -> Self {
+    /// Follows from the beginning, whatever is known of the run already: it may have ended before
+    /// anybody was told.
+    pub(crate) fn begin(link: &Link, mut run: v1::Run, which: Which) -> Self {
+        run.state = v1::run::State::Unspecified.into();
         let watch = Watch::open(link, run.run_id.clone());
         let tails = Tails::new(link.clone(), run.run_id.clone(), which);
         let mut frames = interval(FRAME);

@@ -17,8 +17,13 @@ const MAX_METRICS: usize = 3;
 /// Runs, one a line, newest first as given.
 pub(crate) fn runs(runs: &[v1::Run], look: &Style) -> String {
     let mut table = Columns::new(0, Some(7));
-    let heads = ["", "NAME", "STATE", "PIPELINE", "CREATED", "TIME", "ID", "METRICS"];
-    let head = |text: &&str| Cell::new(Tint::Faint, text);
+    let measured = runs.iter().any(|run| !run.metrics.is_empty());
+    let metrics = if measured { "METRICS" } else { "" };
+    let heads = ["", "NAME", "STATE", "PIPELINE", "CREATED", "TIME", "ID", metrics];
+    let head = |text: &&str| {
+        let cell = Cell::new(Tint::Faint, text);
+        if *text == "TIME" { cell.right() } else { cell }
+    };
     table.push(heads.iter().map(head).collect());
     for run in runs {
         table.push(line(run, look.now));
