@@ -63,6 +63,7 @@ const DAEMON_VARIABLES: &[&str] = &[
     "USER",
     "WINDLASS_HOME",
     "WINDLASS_LOG",
+    "WINDLASS_WORKSPACE",
     "REQUESTS_CA_BUNDLE",
     "NO_PROXY",
     "no_proxy",
