@@ -11,6 +11,8 @@ mod fleet;
 pub mod home;
 pub mod lock;
 mod logs;
+pub mod process;
+mod rooms;
 mod rpc;
 pub mod server;
 mod space;

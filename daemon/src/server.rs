@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     connections,
     logs::Logs,
+    rooms,
     rpc::{
         attempts::Attempts,
         blobs::BlobsRpc,
@@ -66,6 +67,8 @@ pub enum DaemonError {
     Blobs(#[from] StoreError),
     #[error("failed to start the writers of logs")]
     Logs(#[source] std::io::Error),
+    #[error("failed to open the record of runs")]
+    Runs(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to serve the socket")]
     Serve(#[from] tonic::transport::Error),
     #[error("failed to describe the API")]
@@ -115,6 +118,19 @@ impl Frame {
         let streams = Streams::new(tasks.clone(), stop.clone());
         Self { clock, tasks, streams, stop }
     }
+}
+
+/// Opens everything in the home and serves it on `listener` until `stop`, until nobody needs the
+/// daemon, or until it breaks. The home must be prepared and its lock held.
+pub async fn run(
+    config: Config,
+    listener: UnixListener,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let frame = Frame::new(clock, stop);
+    let rooms = rooms::open(&config, &frame).await?;
+    Box::pin(serve(config, listener, frame, rooms)).await
 }
 
 /// Serves `rooms` until `frame.stop`, until nobody needs the daemon, or until the engine dies.

@@ -2,6 +2,7 @@
 //! map and do not decide.
 
 pub(crate) mod attempts;
+mod checkpoint;
 pub(crate) mod details;
 pub(crate) mod keys;
 pub(crate) mod listing;
@@ -25,6 +26,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+pub(crate) use self::checkpoint::checkpoint;
 pub(crate) use self::readers::Readers;
 pub(crate) use self::writer::Writer;
 
