@@ -69,8 +69,13 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
             return Ok(if error.use_stderr() { Exit::Refused } else { Exit::Ok });
         }
     };
+    let command = match cli.command {
+        // Started with an empty environment, it has no home to look for.
+        Some(Command::Keeper(keeper)) => return services::keeper(keeper),
+        command => command,
+    };
     let config = read_config(env, cli.home)?;
-    match cli.command {
+    match command {
         None => {
             let paint = Paint { on: config.stdout.colour };
             io::stdout().write_all(cli::overview(paint).as_bytes())?;
