@@ -10,7 +10,10 @@ use std::{
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::{WorkspaceError, spaces::linked};
+use super::{
+    Overlay, WorkspaceError,
+    spaces::{is_mounted, linked},
+};
 
 /// Removes an attempt's directory and the space it worked in, at once: for whoever has no
 /// `Workspaces`. One that is gone is no error.
@@ -23,10 +26,7 @@ pub(crate) fn discard(attempt_dir: &Path) -> Result<(), WorkspaceError> {
 /// first, so that nothing is removed through a mount. One that is gone is no error.
 pub(super) fn remove(dir: &Path) -> Result<(), WorkspaceError> {
     if rustix::process::geteuid().is_root() {
-        for point in mounts_below(dir).map_err(WorkspaceError::at(dir))?.iter().rev() {
-            let gone = unmount(point, UnmountFlags::DETACH);
-            gone.map_err(|errno| WorkspaceError::at(point)(errno.into()))?;
-        }
+        unmount_below(dir)?;
     }
     let removed = match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -40,6 +40,24 @@ pub(super) fn remove(dir: &Path) -> Result<(), WorkspaceError> {
         }
         _ => Ok(()),
     }
+}
+
+fn unmount_below(dir: &Path) -> Result<(), WorkspaceError> {
+    let cwd = dir.join("cwd");
+    let points = if !cwd.exists() {
+        return Ok(());
+    } else if Overlay::is_set_up(dir) {
+        // All that can be in a space hangs on its overlay. Asking the table of mounts would hold
+        // up every mount of the machine.
+        Vec::from_iter(is_mounted(&cwd).unwrap_or(false).then_some(cwd))
+    } else {
+        mounts_below(dir).map_err(WorkspaceError::at(dir))?
+    };
+    for point in points.iter().rev() {
+        let gone = unmount(point, UnmountFlags::DETACH);
+        gone.map_err(|errno| WorkspaceError::at(point)(errno.into()))?;
+    }
+    Ok(())
 }
 
 /// Gives the owner back what a directory needs to be emptied. Links are not followed.

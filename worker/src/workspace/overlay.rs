@@ -51,6 +51,11 @@ impl Overlay {
         fs::write(dir.join(RECORD), serde_json::to_vec(self)?)
     }
 
+    /// True for a directory that one was set up in.
+    pub(super) fn is_set_up(dir: &Path) -> bool {
+        dir.join(RECORD).exists()
+    }
+
     /// What was set up in `dir`.
     pub(super) fn recorded(dir: &Path) -> io::Result<Self> {
         Ok(serde_json::from_slice(&fs::read(dir.join(RECORD))?)?)
