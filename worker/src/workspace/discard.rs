@@ -10,32 +10,24 @@ use std::{
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::{WorkspaceError, spaces::remove_linked};
+use super::{
+    Overlay, WorkspaceError,
+    spaces::{is_mounted, linked},
+};
 
-/// Removes an attempt's directory and the space it worked in. One that is gone is no error.
+/// Removes an attempt's directory and the space it worked in, at once: for whoever has no
+/// `Workspaces`. One that is gone is no error.
 pub(crate) fn discard(attempt_dir: &Path) -> Result<(), WorkspaceError> {
-    remove_linked(attempt_dir)?;
-    // Steps reach, and may mount something in, their working directory: here only in copy mode.
-    if attempt_dir.join("cwd").exists() {
-        remove(attempt_dir)
-    } else {
-        remove_unmounted(attempt_dir)
-    }
+    linked(attempt_dir)?.map_or(Ok(()), |space| remove(&space))?;
+    remove(attempt_dir)
 }
 
 /// Removes a directory, whatever modes a step left behind. Whatever is still mounted in it goes
-/// first, so that nothing is removed through a mount.
+/// first, so that nothing is removed through a mount. One that is gone is no error.
 pub(super) fn remove(dir: &Path) -> Result<(), WorkspaceError> {
     if rustix::process::geteuid().is_root() {
-        for point in mounts_below(dir).map_err(WorkspaceError::at(dir))?.iter().rev() {
-            let gone = unmount(point, UnmountFlags::DETACH);
-            gone.map_err(|errno| WorkspaceError::at(point)(errno.into()))?;
-        }
+        unmount_below(dir)?;
     }
-    remove_unmounted(dir)
-}
-
-fn remove_unmounted(dir: &Path) -> Result<(), WorkspaceError> {
     let removed = match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(dir).and_then(|()| fs::remove_dir_all(dir))
@@ -48,6 +40,24 @@ fn remove_unmounted(dir: &Path) -> Result<(), WorkspaceError> {
         }
         _ => Ok(()),
     }
+}
+
+fn unmount_below(dir: &Path) -> Result<(), WorkspaceError> {
+    let cwd = dir.join("cwd");
+    let points = if !cwd.exists() {
+        return Ok(());
+    } else if Overlay::is_set_up(dir) {
+        // All that can be in a space hangs on its overlay. Asking the table of mounts would hold
+        // up every mount of the machine.
+        Vec::from_iter(is_mounted(&cwd).unwrap_or(false).then_some(cwd))
+    } else {
+        mounts_below(dir).map_err(WorkspaceError::at(dir))?
+    };
+    for point in points.iter().rev() {
+        let gone = unmount(point, UnmountFlags::DETACH);
+        gone.map_err(|errno| WorkspaceError::at(point)(errno.into()))?;
+    }
+    Ok(())
 }
 
 /// Gives the owner back what a directory needs to be emptied. Links are not followed.

@@ -14,6 +14,7 @@ mod mode;
 mod overlay;
 mod prepare;
 mod spaces;
+mod trash;
 mod trees;
 mod upper;
 mod views;

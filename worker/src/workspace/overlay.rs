@@ -51,6 +51,11 @@ impl Overlay {
         fs::write(dir.join(RECORD), serde_json::to_vec(self)?)
     }
 
+    /// True for a directory that one was set up in.
+    pub(super) fn is_set_up(dir: &Path) -> bool {
+        dir.join(RECORD).exists()
+    }
+
     /// What was set up in `dir`.
     pub(super) fn recorded(dir: &Path) -> io::Result<Self> {
         Ok(serde_json::from_slice(&fs::read(dir.join(RECORD))?)?)
@@ -84,7 +89,8 @@ impl Overlay {
     }
 
     /// Takes the mount away, from under whoever still uses it. One that nobody uses and nothing
-    /// was written to stays, for the next attempt that sees the same.
+    /// was written to stays, for the next attempt that sees the same. An attempt may be captured
+    /// before this, once its processes have ended; one that was discarded is no error.
     pub(crate) fn unmount(&self) -> io::Result<()> {
         // Marks it as expired, which its next use undoes: the kernel says whether it is idle.
         let idle = || unmount(&self.target, UnmountFlags::EXPIRE) == Err(Errno::AGAIN);
@@ -92,7 +98,7 @@ impl Overlay {
             return Ok(());
         }
         match unmount(&self.target, UnmountFlags::DETACH) {
-            Err(Errno::INVAL) => Ok(()), // it had expired before, and is gone
+            Err(Errno::INVAL | Errno::NOENT) => Ok(()), // it had expired before, or was discarded
             other => Ok(other?),
         }
     }

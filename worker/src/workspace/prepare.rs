@@ -12,6 +12,7 @@ use super::{
     Mode, Overlay, WorkspaceError,
     capture::MAX_CHANGED,
     spaces::{self, Spaces},
+    trash::Trash,
     trees::{TreeDir, Trees},
     views::{View, Views},
 };
@@ -25,6 +26,7 @@ pub(crate) struct Workspaces {
     views: Views,
     /// `None` in copy mode.
     spaces: Option<Spaces>,
+    trash: Arc<Trash>,
 }
 
 /// A working directory from before its step starts until it is discarded.
@@ -49,10 +51,13 @@ impl Workspaces {
         mode: Mode,
     ) -> Result<Self, WorkspaceError> {
         let overlay = mode != Mode::Copy;
-        let trees = overlay.then(|| Trees::open(work_dir.join("trees"))).transpose()?;
-        let spaces = overlay.then(|| Spaces::open(work_dir.join("spaces"))).transpose()?;
+        let trash = Arc::new(Trash::open(work_dir.join("trash"))?);
+        let open = || Trees::open(work_dir.join("trees"), Arc::clone(&trash));
+        let trees = overlay.then(open).transpose()?;
+        let open = || Spaces::open(work_dir.join("spaces"), Arc::clone(&trash));
+        let spaces = overlay.then(open).transpose()?;
         let views = Views::new(Arc::clone(&store), trees);
-        Ok(Self { views, spaces, store, mode, max_changed: MAX_CHANGED })
+        Ok(Self { views, spaces, trash, store, mode, max_changed: MAX_CHANGED })
     }
 
     /// Refuses attempts that change more files than `limit`.
@@ -83,8 +88,8 @@ impl Workspaces {
         Ok(Prepared { cwd, mount: Some(overlay), view, laid: HashMap::new(), lower })
     }
 
-    /// Takes back the space of an attempt that has been captured, or never started. What else is
-    /// in `attempt_dir` stays until it is discarded; without this, that removes the space.
+    /// Takes back the space of an attempt that has been captured or never started. What nothing
+    /// was written to may serve again. Its processes must have ended.
     pub(crate) fn release(
         &self,
         prepared: Prepared,
@@ -94,6 +99,13 @@ impl Workspaces {
             (Some(spaces), Some(overlay)) => spaces.give_back(attempt_dir, overlay, prepared.lower),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the directory of an attempt, without waiting for it, and its space unless that has
+    /// been released. One that is gone is no error.
+    pub(crate) fn discard(&self, attempt_dir: &Path) -> Result<(), WorkspaceError> {
+        spaces::linked(attempt_dir)?.map_or(Ok(()), |space| self.trash.throw(&space))?;
+        self.trash.throw(attempt_dir)
     }
 
     /// The working directory that an earlier process prepared of the same parts. All of these

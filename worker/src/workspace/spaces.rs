@@ -7,7 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Overlay, WorkspaceError, discard::remove, trees::TreeDir};
+use super::{Overlay, WorkspaceError, trash::Trash, trees::TreeDir};
 
 /// Link in an attempt's directory to the space it works in.
 const LINK: &str = "space";
@@ -20,6 +20,7 @@ const MAX_IDLE: usize = 8;
 #[derive(Debug)]
 pub(super) struct Spaces {
     dir: PathBuf,
+    trash: Arc<Trash>,
     /// Spaces of a process before this one, until the first new one is wanted.
     inherited: Mutex<Vec<PathBuf>>,
     /// The one that was given back first comes first.
@@ -35,13 +36,13 @@ struct Idle {
 }
 
 impl Spaces {
-    pub(super) fn open(dir: PathBuf) -> Result<Self, WorkspaceError> {
+    pub(super) fn open(dir: PathBuf, trash: Arc<Trash>) -> Result<Self, WorkspaceError> {
         let at = || WorkspaceError::at(&dir);
         fs::create_dir_all(&dir).map_err(at())?;
         let inherited: io::Result<Vec<_>> =
             fs::read_dir(&dir).map_err(at())?.map(|entry| Ok(entry?.path())).collect();
         let inherited = Mutex::new(inherited.map_err(at())?);
-        Ok(Self { inherited, idle: Mutex::default(), dir })
+        Ok(Self { trash, inherited, idle: Mutex::default(), dir })
     }
 
     /// A space for the attempt in `attempt_dir`, with an overlay over `lower`.
@@ -52,7 +53,7 @@ impl Spaces {
         userxattr: bool,
     ) -> Result<Overlay, WorkspaceError> {
         for left in std::mem::take(&mut *lock(&self.inherited)) {
-            remove(&left)?;
+            self.trash.throw(&left)?;
         }
         let (space, overlay) = match self.find_idle(&lower) {
             Some(idle) => (idle.space, idle.overlay),
@@ -67,7 +68,7 @@ impl Spaces {
         lock(&self.inherited).retain(|inherited| inherited != space);
     }
 
-    /// Takes the space of an ended attempt back, for another one or for nothing.
+    /// Takes the space of an ended attempt back. Nothing is thrown away that may serve again.
     pub(super) fn give_back(
         &self,
         attempt_dir: &Path,
@@ -75,16 +76,16 @@ impl Spaces {
         lower: Vec<Arc<TreeDir>>,
     ) -> Result<(), WorkspaceError> {
         let Some(space) = linked(attempt_dir)? else { return Ok(()) };
-        if !overlay.is_unused() {
-            return remove_linked(attempt_dir);
-        }
         let link = attempt_dir.join(LINK);
         fs::remove_file(&link).map_err(WorkspaceError::at(&link))?;
+        if !overlay.is_unused() {
+            return self.trash.throw(&space);
+        }
         let mut idle = lock(&self.idle);
         idle.push(Idle { space, overlay, _lower: lower });
         let excess = (idle.len() > MAX_IDLE).then(|| idle.remove(0));
         drop(idle);
-        excess.map_or(Ok(()), |oldest| remove(&oldest.space))
+        excess.map_or(Ok(()), |oldest| self.trash.throw(&oldest.space))
     }
 
     fn find_idle(&self, lower: &[PathBuf]) -> Option<Idle> {
@@ -106,7 +107,7 @@ impl Drop for Spaces {
     /// Leaves nothing mounted behind.
     fn drop(&mut self) {
         for idle in lock(&self.idle).drain(..) {
-            if let Err(error) = remove(&idle.space) {
+            if let Err(error) = self.trash.throw(&idle.space) {
                 tracing::warn!(space = %idle.space.display(), %error, "a space stays");
             }
         }
@@ -120,12 +121,8 @@ pub(super) fn recorded(attempt_dir: &Path) -> Result<Option<(PathBuf, Overlay)>,
     Ok(Some((space, overlay)))
 }
 
-/// Removes the space that the attempt in `attempt_dir` works in, if any.
-pub(super) fn remove_linked(attempt_dir: &Path) -> Result<(), WorkspaceError> {
-    linked(attempt_dir)?.map_or(Ok(()), |space| remove(&space))
-}
-
-fn linked(attempt_dir: &Path) -> Result<Option<PathBuf>, WorkspaceError> {
+/// The space that the attempt in `attempt_dir` works in, if any.
+pub(super) fn linked(attempt_dir: &Path) -> Result<Option<PathBuf>, WorkspaceError> {
     let link = attempt_dir.join(LINK);
     match fs::read_link(&link) {
         Ok(space) => Ok(Some(space)),

@@ -2,14 +2,16 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use tempfile::TempDir;
 use windlass_blobs::{How, ParseError, Store, Tree, materialise};
 use windlass_core::Digest;
 
-use super::WorkspaceError;
+use super::{WorkspaceError, trash::Trash};
 
 /// Most materialised trees that are kept while nobody uses them.
 const MAX_TREES: usize = 64;
@@ -30,6 +32,9 @@ pub(super) struct TreeDir {
 #[derive(Debug)]
 pub(super) struct Trees {
     dir: PathBuf,
+    trash: Arc<Trash>,
+    /// Makes names for trees that are being laid down.
+    next: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -41,7 +46,7 @@ struct Known {
 
 impl Trees {
     /// The trees in `dir`, with what a process before this one left there, if it still stands.
-    pub(super) fn open(dir: PathBuf) -> Result<Self, WorkspaceError> {
+    pub(super) fn open(dir: PathBuf, trash: Arc<Trash>) -> Result<Self, WorkspaceError> {
         let at = || WorkspaceError::at(&dir);
         fs::create_dir_all(&dir).map_err(at())?;
         let boot = fs::read("/proc/sys/kernel/random/boot_id").map_err(at())?;
@@ -54,13 +59,13 @@ impl Trees {
                 continue;
             }
             if stale || name.starts_with(UNFINISHED) {
-                fs::remove_dir_all(entry.path()).map_err(at())?;
+                trash.throw(&entry.path())?;
             } else {
                 known.trees.insert(name, (Arc::new(TreeDir { path: entry.path() }), 0));
             }
         }
         fs::write(dir.join(BOOT), boot).map_err(at())?;
-        Ok(Self { known: Mutex::new(known), dir })
+        Ok(Self { known: Mutex::new(known), trash, next: AtomicU64::new(0), dir })
     }
 
     /// The tree on the disk. Callers that want the same one at once may each lay it down; the
@@ -70,19 +75,21 @@ impl Trees {
         if let Some(found) = self.lock().find(&name) {
             return Ok(found);
         }
-        let at = || WorkspaceError::at(&self.dir);
-        let place = TempDir::with_prefix_in(UNFINISHED, &self.dir).map_err(at())?;
-        let laid = place.path().join("tree");
-        materialise(store, tree, &laid, How::Link)?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let laid = self.dir.join(format!("{UNFINISHED}{number}-{name}"));
+        if let Err(error) = materialise(store, tree, &laid, How::Link) {
+            self.trash.throw(&laid)?;
+            return Err(error.into());
+        }
         let path = self.dir.join(&name);
         match fs::rename(&laid, &path) {
-            // Another was faster; what was laid down here goes with its place.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            other => other.map_err(at())?,
+            // Another was faster.
+            Err(error) if is_there(&error) => self.trash.throw(&laid)?,
+            other => other.map_err(WorkspaceError::at(&path))?,
         }
         let (tree, unused) = self.lock().keep(name, path, &self.dir);
         for path in unused {
-            fs::remove_dir_all(&path).map_err(WorkspaceError::at(&path))?;
+            self.trash.throw(&path)?;
         }
         Ok(tree)
     }
@@ -133,6 +140,10 @@ impl Known {
         }
         (tree, unused)
     }
+}
+
+fn is_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
 /// Reads what `digest` names, a tree or change set, with `parse`.

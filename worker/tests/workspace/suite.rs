@@ -130,8 +130,11 @@ impl Bench {
             let first = workspaces.capture(&prepared)?;
             let again = self.workspaces()?.adopt(self.snapshot, &layers, &dir)?;
             assert_eq!(self.workspaces()?.capture(&again)?, first, "{name}");
-            discard(&dir)?;
-            discard(&dir)?;
+            if name == "two" {
+                workspaces.release(prepared, &dir)?;
+            }
+            workspaces.discard(&dir)?;
+            workspaces.discard(&dir)?;
             assert!(!dir.exists());
             layers.extend(first.changes);
             captured.push(first);
@@ -170,10 +173,10 @@ impl Bench {
         self.step(&prepared, "touch del.txt && cat data/edit.txt > /dev/null")?;
         let captured = workspaces.capture(&prepared)?;
         assert_eq!(captured, Captured { changes: None, artifacts: vec![], skipped: vec![] });
-        discard(&dir)?;
+        workspaces.discard(&dir)?;
         let empty = workspaces.prepare(digest_of(b""), &[], &dir)?;
         self.step(&empty, "test -z \"$(ls)\"")?;
-        Ok(discard(&dir)?)
+        Ok(workspaces.discard(&dir)?)
     }
 
     /// What was only read is used again; what was written to, or is still in use, is not.
@@ -187,7 +190,7 @@ impl Bench {
             self.step(&prepared, script)?;
             workspaces.capture(&prepared)?;
             workspaces.release(prepared, &dir)?;
-            discard(&dir)?;
+            workspaces.discard(&dir)?;
         }
         if self.mode != Mode::Copy {
             assert_eq!((&places[0], &places[0]), (&places[1], &places[2]));
@@ -205,7 +208,7 @@ impl Bench {
             overlay.mount()?;
             overlay.unmount()?;
             assert!(shows());
-            discard(&dir)?;
+            workspaces.discard(&dir)?;
         }
         Ok(())
     }
@@ -222,13 +225,13 @@ impl Bench {
             fs::write(top.join(format!("f{n}")), format!("{n}"))?;
             layers.extend(workspaces.capture(&prepared)?.changes);
             workspaces.release(prepared, &dir)?;
-            discard(&dir)?;
+            workspaces.discard(&dir)?;
         }
         assert_eq!(layers.len(), steps);
         let last = self.attempt("last");
         let prepared = workspaces.prepare(self.snapshot, &layers, &last)?;
         self.step(&prepared, &format!("test -e tool && test -e f{}", steps - 1))?;
-        discard(&last)?;
+        workspaces.discard(&last)?;
         if let Ok(trees) = fs::read_dir(self.dir.join("work/trees")) {
             let count = trees.count();
             assert!(count <= 80, "{count} trees");

@@ -11,7 +11,7 @@ use windlass_core::Digest;
 
 use crate::{
     Outcome,
-    workspace::{Mode, Workspaces, discard},
+    workspace::{Mode, Workspaces},
 };
 
 /// Prints the cost of a working directory over a project of 200 files, medians of 200 steps.
@@ -58,7 +58,7 @@ fn chain(workspaces: &Workspaces, snapshot: Digest, files: u32, work: &Path) -> 
         layers.extend(workspaces.capture(&prepared)?.changes);
         let captured = Instant::now();
         workspaces.release(prepared, &dir)?;
-        discard(&dir)?;
+        workspaces.discard(&dir)?;
         let end = Instant::now();
         let whole = (end - start) - (written - mounted);
         let figures = [ready - start, mounted - ready, unmounted - written];
