@@ -78,6 +78,7 @@ impl<'a> Report<'a> {
 
     /// Adds a mistake of any file.
     pub(super) fn push(&mut self, error: PipelineError) {
+        let error = plain(error);
         if !self.is_full() && !self.errors.contains(&error) {
             self.errors.push(error);
         }
@@ -129,6 +130,26 @@ impl<'a> Report<'a> {
         }
         self.errors.sort_by_key(|error| (files[&error.path], error.line, error.column));
         self.errors
+    }
+}
+
+/// Longest text of an error, in characters.
+const MAX_TEXT: usize = 1_000;
+
+/// The same error, short and without control characters, which a terminal might obey.
+pub(super) fn plain(error: PipelineError) -> PipelineError {
+    let clean = |text: String| {
+        if text.len() <= MAX_TEXT && !text.contains(char::is_control) {
+            return text;
+        }
+        let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { vec![c] };
+        text.chars().take(MAX_TEXT).flat_map(escape).take(MAX_TEXT).collect()
+    };
+    PipelineError {
+        path: clean(error.path),
+        message: clean(error.message),
+        help: clean(error.help),
+        ..error
     }
 }
 

@@ -9,7 +9,7 @@ use windlass_proto::{
 use super::{
     SnapshotFiles, file,
     python::Target,
-    report::{Origin, Report},
+    report::{Origin, Report, plain},
     validate::safe_path,
     yaml,
 };
@@ -70,7 +70,7 @@ fn from_file(
 
 fn error(path: &str, message: &str, help: &str) -> PipelineError {
     let (message, help) = (message.to_owned(), help.to_owned());
-    PipelineError { path: path.to_owned(), message, help, ..PipelineError::default() }
+    plain(PipelineError { path: path.to_owned(), message, help, ..PipelineError::default() })
 }
 
 /// The file's name without directories and extension.

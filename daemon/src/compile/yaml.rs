@@ -1,17 +1,11 @@
 //! YAML as a tree in which everything has a place, so that all mistakes of a file can be told at
 //! once and later checks can still point at the file.
+mod build;
 mod fault;
 mod reader;
 mod syntax;
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
 
 pub(super) use fault::{Fault, What, keys_of};
 pub(super) use reader::{Reader, Skips};
@@ -22,20 +16,17 @@ pub(super) use syntax::parse;
 pub(super) struct Place {
     pub(super) line: u32,
     pub(super) column: u32,
-    /// Bytes of the file that spell it; empty where that is not known.
-    start: u32,
-    len: u32,
 }
 
 /// A value and where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) place: Place,
     pub(super) node: Node,
 }
 
 /// A YAML value of the kinds that JSON has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     Null,
     Bool(bool),
@@ -46,7 +37,7 @@ pub(super) enum Node {
 }
 
 /// One key of a mapping with its value. Keys that stand twice are both kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) place: Place,
@@ -88,92 +79,5 @@ impl Tree {
                 Value::Object(pairs.collect::<Map<_, _>>())
             }
         }
-    }
-}
-
-impl From<serde_saphyr::Location> for Place {
-    fn from(location: serde_saphyr::Location) -> Self {
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let span = location.span();
-        Self {
-            line: small(location.line()),
-            column: small(location.column()),
-            start: span.byte_offset().map_or(0, small),
-            len: span.byte_len().map_or(0, small),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Node>::deserialize(deserializer)?;
-        Ok(Self { place: spanned.referenced.into(), node: spanned.value })
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
-        Number::from_f64(value)
-            .map(Node::Number)
-            .ok_or_else(|| E::custom("the number is not finite"))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Str(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Node, E> {
-        Ok(Node::Str(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
-        let mut items = vec![];
-        while let Some(item) = list.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut entries = vec![];
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let place = key.referenced.into();
-            entries.push(Entry { key: key.value, place, value: map.next_value()? });
-        }
-        Ok(Node::Map(entries))
     }
 }

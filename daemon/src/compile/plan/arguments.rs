@@ -30,8 +30,8 @@ pub(super) struct Binder<'a, 'r> {
     mode: Mode,
     report: &'a mut Report<'r>,
     params: HashMap<String, Option<(Json, Source)>>,
-    /// Parameters without a value that were reported.
-    missing: HashSet<String>,
+    /// Parameters of whose missing or unfit value was told already.
+    told: HashSet<String>,
 }
 
 impl<'a, 'r> Binder<'a, 'r> {
@@ -44,14 +44,16 @@ impl<'a, 'r> Binder<'a, 'r> {
         report: &'a mut Report<'r>,
     ) -> Self {
         let mut params = HashMap::new();
+        let mut told = HashSet::new();
         for param in &spec.params {
             let value = declared(param).resolve(givens).unwrap_or_else(|(source, misfit)| {
                 report.push(misfit_error(&param.name, source, &misfit));
+                told.insert(param.name.clone());
                 None
             });
             params.insert(param.name.clone(), value);
         }
-        Self { spec, givens, overrides, mode, report, params, missing: HashSet::new() }
+        Self { spec, givens, overrides, mode, report, params, told }
     }
 
     /// The arguments of one step.
@@ -166,7 +168,7 @@ impl<'a, 'r> Binder<'a, 'r> {
 
     fn missing_param(&mut self, i: usize) {
         let name = &self.spec.params[i].name;
-        if self.mode == Mode::Run && self.report.is_empty() && self.missing.insert(name.clone()) {
+        if self.mode == Mode::Run && self.told.insert(name.clone()) {
             let message = format!("parameter `{name}` has no value");
             let help = format!("give it with `-p {name}=…`, or give it a default");
             self.report.key(self.spec, &[Part::Param(i)], (message, help));
@@ -176,7 +178,7 @@ impl<'a, 'r> Binder<'a, 'r> {
     fn unbound(&mut self, i: usize, name: &str, unbound: &Unbound) {
         let step = &self.spec.steps[i];
         let Unbound::Misfit { source_of_value, misfit } = unbound else {
-            if self.mode == Mode::Run {
+            if self.mode == Mode::Run && !self.told.contains(name) {
                 let message = format!("step `{}` has no value for argument `{name}`", step.name);
                 let help = format!(
                     "give it with `-p {name}=…`, under `params:` or under the step's `with:`"

@@ -139,6 +139,10 @@ impl<'f> Project<'f> {
         let mut functions = Functions::new();
         let mut seen = HashSet::new();
         let mut queue = VecDeque::from([(callable.module.clone(), callable.path.clone())]);
+        for (dot, _) in callable.module.match_indices('.') {
+            let package = callable.module[..dot].to_owned();
+            queue.extend(self.find_module(&package, &callable.roots).map(|path| (package, path)));
+        }
         while let Some((name, path)) = queue.pop_front() {
             if seen.len() >= MAX_REACHED || !seen.insert(name.clone()) {
                 continue;

@@ -137,6 +137,20 @@ fn commands_take_every_parameter() {
 }
 
 #[test]
+fn each_parameter_without_a_value_is_told_once() {
+    let yaml = "version: 1\nparams: {a: {type: int}, b: {type: int}, c: {type: int}}\nsteps:\n  \
+                s: {run: 'true'}\n  t: {run: 'true'}\n  u: {python: 'f:go'}\n";
+    let files = project(yaml, "def go(c): ...\n");
+    let told: Vec<String> = refused(&file("p.yaml"), &cli(&[("c", "x")]), &files)
+        .into_iter()
+        .map(|error| error.message)
+        .collect();
+    let wanted =
+        ["c: expected int, got \"x\"", "parameter `a` has no value", "parameter `b` has no value"];
+    assert_eq!(told, wanted);
+}
+
+#[test]
 fn functions_with_open_arguments() {
     let code = "def open(a, /, b, *rest, c, d=[1], e=(1, 2), **more): ...\nmade = functools.partial(open)\nclass C: ...\n";
     let files = Files::of(&[

@@ -250,6 +250,16 @@ fn all_mistakes_are_told_at_once_and_no_more_than_twenty() {
 }
 
 #[test]
+fn mistakes_are_short_and_no_terminal_obeys_them() {
+    let long = "x".repeat(1 << 20);
+    let yaml = format!("version: 1\nsteps:\n  \"a\\e[2J\": {{run: 'true', needs: [{long}]}}\n");
+    let errors = mistakes(&yaml);
+    assert_eq!(errors.len(), 2);
+    let plain = |text: &str| text.chars().count() <= 1_000 && !text.contains(char::is_control);
+    assert!(errors.iter().all(|e| plain(&e.message) && plain(&e.help)));
+}
+
+#[test]
 fn a_missing_file_and_its_nearest() {
     let files = project("version: 1\nsteps: {a: {run: 'true'}}\n", "");
     let told = words(&check(&file("q.yaml"), &files));

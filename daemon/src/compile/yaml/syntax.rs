@@ -1,18 +1,12 @@
-use serde_saphyr::{Error, options::DuplicateKeyPolicy};
+use serde_saphyr::granit_parser::{ErrorKind, Options, Parser, ScanError};
 
-use super::{Node, Place, Tree};
+use super::{Place, Tree, build::Builder};
 
 /// Largest YAML text that is looked at, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 
 /// Deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 64;
-
-/// Most lists, mappings and scalars in a file: those of the largest plan with room to spare.
-const MAX_NODES: usize = 1_000_000;
-
-/// Most events that aliases may replay.
-const MAX_REPLAYED: usize = 100_000;
 
 /// Why a text cannot be read as YAML at all.
 #[derive(Debug)]
@@ -24,90 +18,58 @@ pub(in crate::compile) struct SyntaxError {
 
 /// Reads one YAML document.
 pub(in crate::compile) fn parse(bytes: &[u8]) -> Result<Tree, SyntaxError> {
-    let refuse = |place, message: &str, help: &str| SyntaxError {
-        place,
-        message: message.to_owned(),
-        help: help.to_owned(),
-    };
     if bytes.len() > MAX_BYTES {
         let message = format!("the file has {} bytes, more than {MAX_BYTES}", bytes.len());
-        return Err(refuse(Place::default(), &message, ""));
+        return Err(SyntaxError { place: Place::default(), message, help: String::new() });
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let (line, column) = line_and_column(&bytes[..error.valid_up_to()]);
-        let place = Place { line, column, ..Place::default() };
-        refuse(place, "the file is not UTF-8 text", "save it as UTF-8")
+    let text = std::str::from_utf8(bytes).map_err(|error| SyntaxError {
+        place: end_of(&bytes[..error.valid_up_to()]),
+        message: "the file is not UTF-8 text".to_owned(),
+        help: "save it as UTF-8".to_owned(),
     })?;
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            flow_nesting_limit: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_events: 3 * MAX_NODES,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        strict_booleans: true,
-        with_snippet: false,
-        emit_comments: false,
-    };
-    let tree = serde_saphyr::from_str_with_options(text, options);
-    let tree: Tree = tree.map_err(|error| explain(&error, text))?;
-    match find_lost_digits(&tree, text) {
-        None => Ok(tree),
-        Some(place) => Err(refuse(
-            place,
-            "the number has more digits than 64 bits hold",
-            "write it as text, in quotes",
-        )),
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut options = Options::default();
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    options.emit_unresolved_aliases = true;
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(|error| explain(&error, text))?;
+        builder.take(event, span)?;
     }
+    Ok(builder.finish())
 }
 
-fn explain(error: &Error, text: &str) -> SyntaxError {
-    let error = error.without_snippet();
-    let mut place: Place = error.location().map(Place::from).unwrap_or_default();
-    if let Some(line) = line_indented_with_tab(text, place.line) {
-        place = Place { line, column: 1, ..Place::default() };
+fn explain(error: &ScanError, text: &str) -> SyntaxError {
+    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let (line, column) = (small(error.marker().line()), small(error.marker().col() + 1));
+    if let Some(line) = line_indented_with_tab(text, line) {
         let message = "the line is indented with a tab; YAML wants spaces".to_owned();
-        return SyntaxError { place, message, help: "replace the tab by spaces".to_owned() };
+        let help = "replace the tab by spaces".to_owned();
+        return SyntaxError { place: Place { line, column: 1 }, message, help };
     }
-    let full = error.to_string();
-    let message = full.split(" at line ").next().unwrap_or(&full).trim_end_matches([',', ':']);
-    let mut message = message.trim().to_owned();
-    let mut help = String::new();
-    if matches!(error, Error::Budget { .. }) || message.contains("recursion") {
-        message = format!("the file is nested too deeply or too large: {message}");
-        help = format!("lists and mappings may be nested {MAX_DEPTH} deep");
+    let place = Place { line, column };
+    match error.kind() {
+        ErrorKind::RecursionLimitExceeded => SyntaxError {
+            place,
+            message: "lists and mappings are nested too deeply".to_owned(),
+            help: format!("they may be nested {MAX_DEPTH} deep"),
+        },
+        _ => SyntaxError { place, message: error.info(), help: String::new() },
     }
-    SyntaxError { place, message, help }
 }
 
-/// The line near `line` (or, without one, any) that starts with a tab.
+/// The line at or beside `line` that starts with a tab.
 fn line_indented_with_tab(text: &str, line: u32) -> Option<u32> {
-    let near = |number: &u32| line == 0 || number.abs_diff(line) <= 1;
     let indented = |line: &str| line.trim_start_matches(' ').starts_with('\t');
-    (1u32..).zip(text.lines()).find(|(number, l)| near(number) && indented(l)).map(|(n, _)| n)
+    let near = (1u32..).zip(text.lines()).filter(|(number, _)| number.abs_diff(line) <= 1);
+    near.filter(|(_, text)| indented(text)).map(|(number, _)| number).next()
 }
 
-/// An integer so long that reading it as a float changed it.
-fn find_lost_digits(tree: &Tree, text: &str) -> Option<Place> {
-    match &tree.node {
-        Node::Number(number) if number.is_f64() => {
-            let start = usize::try_from(tree.place.start).ok()?;
-            let end = start.checked_add(usize::try_from(tree.place.len).ok()?)?;
-            let digits = text.get(start..end)?.trim().trim_start_matches(['-', '+']);
-            let lost = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-            lost.then_some(tree.place)
-        }
-        Node::List(items) => items.iter().find_map(|item| find_lost_digits(item, text)),
-        Node::Map(entries) => entries.iter().find_map(|e| find_lost_digits(&e.value, text)),
-        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Str(_) => None,
-    }
-}
-
-fn line_and_column(before: &[u8]) -> (u32, u32) {
+fn end_of(before: &[u8]) -> Place {
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
     let lines = before.iter().filter(|b| **b == b'\n').count();
-    (small(lines + 1), small(String::from_utf8_lossy(&before[start..]).chars().count() + 1))
+    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+    Place { line: small(lines + 1), column: small(column) }
 }
