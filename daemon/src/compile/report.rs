@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use windlass_proto::{api::v1::PipelineError, common::v1::PipelineSpec};
 
@@ -33,11 +33,13 @@ pub(super) enum Origin<'a> {
 pub(super) struct Report<'a> {
     origin: Origin<'a>,
     errors: Vec<PipelineError>,
+    /// Steps that could not be read in full, so that further checks of them would mislead.
+    tainted: HashSet<String>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(origin: Origin<'a>) -> Self {
-        Self { origin, errors: vec![] }
+        Self { origin, errors: vec![], tainted: HashSet::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,6 +48,21 @@ impl<'a> Report<'a> {
 
     pub(super) fn is_full(&self) -> bool {
         self.errors.len() >= MAX_ERRORS
+    }
+
+    /// Marks a step as not read in full.
+    pub(super) fn taint(&mut self, step: &str) {
+        self.tainted.insert(step.to_owned());
+    }
+
+    /// True for a step that was not read in full.
+    pub(super) fn is_tainted(&self, step: &str) -> bool {
+        !self.tainted.is_empty() && self.tainted.contains(step)
+    }
+
+    /// True where any step was not read in full.
+    pub(super) fn has_tainted(&self) -> bool {
+        !self.tainted.is_empty()
     }
 
     /// Adds a mistake at a known place of the pipeline's file.

@@ -45,6 +45,9 @@ pub(super) fn validate(
         }
     }
     check_environment(spec, report);
+    if spec.steps.is_empty() && report.has_tainted() {
+        return vec![];
+    }
     if spec.steps.is_empty() || spec.steps.len() > MAX_STEPS {
         let message =
             format!("a pipeline has 1 to {MAX_STEPS} steps, this one {}", spec.steps.len());
@@ -53,14 +56,16 @@ pub(super) fn validate(
     }
     let mut by_name: HashMap<&str, StepIndex> = HashMap::with_capacity(spec.steps.len());
     for (i, step) in (0u32..).zip(&spec.steps) {
-        if by_name.insert(&step.name, StepIndex(i)).is_some() {
+        if *by_name.entry(&step.name).or_insert(StepIndex(i)) != StepIndex(i) {
             let message = format!("two steps are named `{}`", step.name);
             report.key(spec, &[Part::Step(place(i))], (message, "rename one of them".to_owned()));
         }
     }
     (0..spec.steps.len())
         .map(|i| {
-            check_step(spec, i, report);
+            if !report.is_tainted(&spec.steps[i].name) {
+                check_step(spec, i, report);
+            }
             needs(spec, i, &by_name, report)
         })
         .collect()
@@ -105,7 +110,7 @@ fn needs(
                 report.value(spec, &parts, (message, "remove it from `needs`".to_owned()));
             }
             // The search for near names is dear; beyond the limit nobody reads it.
-            None if report.is_full() => {}
+            None if report.is_full() || report.is_tainted(name) => {}
             None => {
                 let message = format!("step `{}` needs `{name}`, which is no step", step.name);
                 let near = nearest(name, by_name.keys().copied());

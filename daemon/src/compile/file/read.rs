@@ -45,12 +45,29 @@ pub(in crate::compile) fn read(
             return None;
         }
     };
+    if !skips.is_empty() {
+        for step in tree.entry("steps").map_or(&[][..], |steps| steps.value.entries()) {
+            if has_any(&skips, step.place, &step.value) {
+                report.taint(&step.key);
+            }
+        }
+    }
     if file.version != 1 {
         let place = tree.entry("version").map(|entry| entry.value.place).unwrap_or_default();
         let message = format!("version {} of the file is not known", file.version);
         report.at(place, message, "this Windlass reads `version: 1`");
     }
     Some(spec(file, stem, report, tree))
+}
+
+/// True where something at that place or below it was left out.
+fn has_any(skips: &Skips, place: Place, tree: &Tree) -> bool {
+    let below = match &tree.node {
+        Node::List(items) => items.iter().any(|item| has_any(skips, item.place, item)),
+        Node::Map(entries) => entries.iter().any(|e| has_any(skips, e.place, &e.value)),
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Str(_) => false,
+    };
+    below || skips.contains(&place)
 }
 
 fn report_fault(fault: &Fault, report: &mut Report<'_>) {

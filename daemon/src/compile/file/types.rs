@@ -11,7 +11,7 @@ use super::{
 
 /// A Windlass pipeline: named steps, their parameters and their environment.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 #[schemars(title = "Windlass pipeline")]
 pub(super) struct PipelineFile {
     /// Version of this format: 1.
@@ -43,7 +43,7 @@ pub(super) enum OrderFile {
 
 /// What Python steps run in; one of these.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct EnvironmentFile {
     /// Requirements file of the project, from which an environment is built.
     pub(super) requirements: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct EnvironmentFile {
 
 /// One unit of work. Exactly one of `python`, `run`, `script` and `stub` says what it does.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct StepFile {
     /// A Python function: `module:function` or `path/file.py:function`.
     pub(super) python: Option<String>,
@@ -91,7 +91,7 @@ pub(super) struct StepFile {
 
 /// When to try again: after `backoff · factor^n`, at most `max`.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RetryFile {
     /// Further tries after the first.
     pub(super) times: u32,
@@ -121,7 +121,7 @@ pub(super) enum RetryOnFile {
 
 /// What a step needs of its machine.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct ResourcesFile {
     /// Cores, for instance 2 or 0.5.
     pub(super) cpu: Option<Cpu>,
@@ -131,7 +131,7 @@ pub(super) struct ResourcesFile {
 
 /// A parameter in full.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct ParamFields {
     /// Type of the value; that of the default if not given.
     #[serde(rename = "type")]
@@ -163,7 +163,7 @@ pub(super) enum KindFile {
 
 /// Which part of a returned value, and how to keep it.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct PickFields {
     /// Path into the value: `.a.b`, `[2]`; the whole if not given.
     pub(super) pick: Option<String>,

@@ -71,46 +71,45 @@ impl<'f> Project<'f> {
             return Err(Unresolved::Code(PipelineError { path, line, column, message, help }));
         }
         let function = target.function.clone();
-        let signature = self.find(&code, &module, &path, &roots, &function)?;
-        Ok(Callable { module, function, signature, path, roots })
+        let mut callable = Callable { module, function, signature: None, path, roots };
+        callable.signature = self.find(&code, &callable)?;
+        Ok(callable)
     }
 
-    fn find(
-        &self,
-        code: &Module,
-        module: &str,
-        path: &str,
-        roots: &[String],
-        function: &str,
-    ) -> Result<Option<Rc<Signature>>, Unresolved> {
-        let (first, inner) =
-            function.split_once('.').map_or((function, false), |(first, _)| (first, true));
+    /// The arguments of a function, as far as the text shows them.
+    fn find(&self, code: &Module, to: &Callable) -> Result<Option<Rc<Signature>>, Unresolved> {
+        let (first, inner) = match to.function.split_once('.') {
+            Some((first, _)) => (first, true),
+            None => (to.function.as_str(), false),
+        };
         match code.names.get(first) {
             Some(_) if inner => Ok(None),
             Some(Name::Function(signature)) => Ok(Some(Rc::clone(signature))),
             Some(Name::Other) => Ok(None),
-            Some(Name::Imported { from, name }) => {
-                let start = (module.to_owned(), path.to_owned());
-                Ok(self.follow(start, from.clone(), name.clone(), roots))
-            }
+            Some(Name::Imported { from, name }) => Ok(self.follow(to, from.clone(), name.clone())),
             None if code.open => Ok(None),
-            None => {
-                let stars = code.imports.iter().filter(|import| import.star);
-                for star in stars {
-                    let Some((_, path)) = self.imported(star, module, path, roots) else {
-                        return Ok(None);
-                    };
-                    match self.module(&path).as_ref().map(|code| code.names.get(first)) {
-                        Some(Some(Name::Function(signature))) => {
-                            return Ok(Some(Rc::clone(signature)));
-                        }
-                        Some(None) if !self.may_hold_more(&path) => {}
-                        _ => return Ok(None),
-                    }
-                }
-                Err(no_function(code, path, function))
+            None => self.find_below_stars(code, to, first),
+        }
+    }
+
+    /// Looks for a name in the modules of which everything is imported.
+    fn find_below_stars(
+        &self,
+        code: &Module,
+        to: &Callable,
+        name: &str,
+    ) -> Result<Option<Rc<Signature>>, Unresolved> {
+        for star in code.imports.iter().filter(|import| import.star) {
+            let Some((_, path)) = self.imported(star, &to.module, &to.path, &to.roots) else {
+                return Ok(None);
+            };
+            match self.module(&path).as_ref().map(|code| code.names.get(name)) {
+                Some(Some(Name::Function(signature))) => return Ok(Some(Rc::clone(signature))),
+                Some(None) if !self.may_hold_more(&path) => {}
+                _ => return Ok(None),
             }
         }
+        Err(no_function(code, &to.path, &to.function))
     }
 
     fn may_hold_more(&self, path: &str) -> bool {
@@ -118,17 +117,12 @@ impl<'f> Project<'f> {
     }
 
     /// Follows `from … import` to a function, while it stays within the project.
-    fn follow(
-        &self,
-        start: (String, String),
-        from: Import,
-        name: String,
-        roots: &[String],
-    ) -> Option<Rc<Signature>> {
-        let (mut at, mut from, mut name) = (start, from, name);
+    fn follow(&self, to: &Callable, from: Import, name: String) -> Option<Rc<Signature>> {
+        let (mut module, mut path) = (to.module.clone(), to.path.clone());
+        let (mut from, mut name) = (from, name);
         for _ in 0..MAX_HOPS {
-            at = self.imported(&from, &at.0, &at.1, roots)?;
-            match self.module(&at.1)?.names.get(&name)? {
+            (module, path) = self.imported(&from, &module, &path, &to.roots)?;
+            match self.module(&path)?.names.get(&name)? {
                 Name::Function(signature) => return Some(Rc::clone(signature)),
                 Name::Imported { from: next, name: taken } => {
                     (from, name) = (next.clone(), taken.clone());

@@ -81,9 +81,9 @@ fn a_missing_argument_is_named_with_the_mend() {
     assert!(told.contains("n_estimators"), "{told}");
     assert_eq!(words(&check(&file("p.yaml"), &files)), "");
     assert!(
-        mistakes("version: 1\nsteps:\n  a: {python: 'f:use', with: {nn: 1}}\n")[0]
+        mistakes("version: 1\nsteps:\n  a: {python: 'f:use', with: {rat: 1}}\n")[0]
             .help
-            .contains("`n`")
+            .contains("`rate`")
     );
 }
 

@@ -71,7 +71,7 @@ fn functions_are_found_through_imports() {
     assert_eq!(of("deep.tune.depth", "1"), ["pkg.deep:tune.depth=1 3"]);
     assert_eq!(of("shared.x", "1"), ["pkg.side:shared.x=1 3"]);
     assert_eq!(of("helpers.load.limit", "1"), ["helpers:load.limit=1 3"]);
-    assert_eq!(of("load.path", "1"), ["helpers:load.path=\"1\" 3", "pkg.late:load.path=\"1\" 3"]);
+    assert_eq!(of("load.path", "1"), ["helpers:load.path=\"1\" 3", "pkg.late:load.path=1 3"]);
     assert_eq!(of("open.any", "1"), ["helpers:open.any=1 3"]);
 }
 

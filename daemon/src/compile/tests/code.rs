@@ -111,3 +111,37 @@ fn modern_syntax_is_no_mistake() {
     assert_eq!(done.len(), 1, "{}", words(&done));
     assert!(done[0].message.contains("argument `x`"), "{}", words(&done));
 }
+
+/// Python's own library is large, varied, and free of mistakes.
+#[test]
+#[ignore = "reads the machine's Python"]
+fn no_module_of_python_itself_is_called_broken() {
+    let mut directories = vec![std::path::PathBuf::from("/usr/lib/python3")];
+    directories.extend(
+        ["/usr/lib/python3.11", "/usr/lib/python3.12", "/usr/lib/python3.13", "/usr/local/lib"]
+            .map(Into::into),
+    );
+    let (mut seen, mut broken) = (0, vec![]);
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && !path.is_symlink() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|e| e == "py") {
+                let text = std::fs::read(&path).unwrap();
+                seen += 1;
+                if told_of(&text).contains("syntax error") {
+                    broken.push(path);
+                }
+            }
+        }
+    }
+    println!("{} of {seen}: {broken:#?}", broken.len());
+    assert!(broken.len() * 1_000 <= seen, "{broken:#?}");
+}
+
+fn told_of(source: &[u8]) -> String {
+    let mut files = Files::default();
+    files.0.insert("m.py".into(), source.to_vec());
+    words(&check(&function("m:some_name"), &files))
+}

@@ -5,6 +5,8 @@ use serde::de::{
     Unexpected, VariantAccess, Visitor, value::StrDeserializer,
 };
 
+use windlass_core::nearest;
+
 use super::{Entry, Fault, Node, Place, Tree, fault::What};
 
 /// Entries and items to leave out, by their places.
@@ -42,13 +44,15 @@ impl<'t> Reader<'t> {
         value.map_err(|fault| self.hide_what_was_skipped(fault).at(self.tree.place))
     }
 
-    /// A key that is missing because it was left out is no new mistake.
+    /// A key that is missing because it, or its misspelling, was left out is no new mistake.
     fn hide_what_was_skipped(self, mut fault: Fault) -> Fault {
-        let skipped =
-            |key: &str| self.tree.entry(key).is_some_and(|entry| self.skips.contains(&entry.place));
+        let left_out = |key: &str| {
+            let skipped = self.tree.entries().iter().filter(|e| self.skips.contains(&e.place));
+            nearest(key, skipped.map(|entry| entry.key.as_str())).is_some()
+        };
         if let What::MissingKey(key) = fault.what
             && fault.place.is_none()
-            && skipped(key)
+            && left_out(key)
         {
             fault.what = What::Wrong(String::new());
         }
@@ -88,6 +92,21 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         word.and_then(|word| visitor.visit_enum(Word(word))).map_err(|fault| fault.at(place))
     }
 
+    /// Only mappings: serde would take a list's items for the fields in their order.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.tree.node {
+            Node::List(_) => {
+                Err(Fault::invalid_type(Unexpected::Seq, &"a mapping").at(self.tree.place))
+            }
+            _ => self.visit(visitor),
+        }
+    }
+
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -98,7 +117,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 

@@ -75,7 +75,7 @@ fn explain(error: &Error, text: &str) -> SyntaxError {
     let message = full.split(" at line ").next().unwrap_or(&full).trim_end_matches([',', ':']);
     let mut message = message.trim().to_owned();
     let mut help = String::new();
-    if let Error::Budget { .. } = error {
+    if matches!(error, Error::Budget { .. }) || message.contains("recursion") {
         message = format!("the file is nested too deeply or too large: {message}");
         help = format!("lists and mappings may be nested {MAX_DEPTH} deep");
     }
