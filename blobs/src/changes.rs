@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use windlass_core::Digest;
 
@@ -44,17 +44,28 @@ impl ChangeSet {
 
     /// What makes `to` of `from`. The same for the same trees, however the one became the other.
     pub fn between(from: &Tree, to: &Tree) -> Self {
-        let gone: BTreeSet<Box<str>> = from
-            .iter()
-            .filter(|(path, node)| is_gone(path, node, to))
-            .map(|(path, _)| topmost_gone(path, to).into())
-            .collect();
-        let put = to
-            .iter()
-            .filter(|(path, node)| from.get(path) != Some(node))
-            .map(|(path, node)| (path.into(), Change::Put(node.clone())));
-        let gone = gone.into_iter().map(|path| (path, Change::Deleted));
-        Self { changes: gone.chain(put).collect() }
+        let mut changes = BTreeMap::new();
+        let (mut old, mut new) = (from.iter().peekable(), to.iter().peekable());
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return Self { changes },
+            };
+            let before = if order.is_le() { old.next() } else { None };
+            let after = if order.is_ge() { new.next() } else { None };
+            match (before, after) {
+                (Some((_, a)), Some((_, b))) if a == b => {}
+                (_, Some((path, node))) => {
+                    changes.insert(path.into(), Change::Put(node.clone()));
+                }
+                (Some((path, node)), None) if is_gone(path, node, to) => {
+                    changes.insert(topmost_gone(path, to).into(), Change::Deleted);
+                }
+                (_, None) => {}
+            }
+        }
     }
 
     /// The text whose digest names this change set.
@@ -111,11 +122,9 @@ impl Tree {
 
 /// True where a line must say that `path` is gone: not where what `to` puts there says it.
 fn is_gone(path: &str, node: &Node, to: &Tree) -> bool {
-    let stays = to.get(path).is_some();
     let filled = *node == Node::EmptyDir && to.has_below(path);
-    let covered =
-        ancestors(path).any(|above| matches!(to.get(above), Some(n) if *n != Node::EmptyDir));
-    !stays && !filled && !covered
+    let closed = |above| matches!(to.get(above), Some(node) if *node != Node::EmptyDir);
+    !filled && !ancestors(path).any(closed)
 }
 
 /// The outermost directory around `path` of which `to` has nothing, or `path` itself.

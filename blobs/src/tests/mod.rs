@@ -3,4 +3,5 @@
 mod materialise;
 mod snapshot;
 mod store;
+mod timing;
 mod tree;

@@ -1,0 +1,142 @@
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tempfile::TempDir;
+
+use super::{Overlay, WorkspaceError, trash::Trash, trees::TreeDir};
+
+/// Link in an attempt's directory to the space it works in.
+const LINK: &str = "space";
+
+/// Most spaces that wait for an attempt which sees the same.
+const MAX_IDLE: usize = 8;
+
+/// Directories of overlays. One that nothing was written to may stay mounted and serve the next
+/// attempt that sees the same: making and mounting one costs a dozen directories.
+#[derive(Debug)]
+pub(super) struct Spaces {
+    dir: PathBuf,
+    trash: Arc<Trash>,
+    /// Spaces of a process before this one, until the first new one is wanted.
+    inherited: Mutex<Vec<PathBuf>>,
+    /// The one that was given back first comes first.
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    space: PathBuf,
+    overlay: Overlay,
+    /// The trees below what may still be mounted.
+    _lower: Vec<Arc<TreeDir>>,
+}
+
+impl Spaces {
+    pub(super) fn open(dir: PathBuf, trash: Arc<Trash>) -> Result<Self, WorkspaceError> {
+        let at = || WorkspaceError::at(&dir);
+        fs::create_dir_all(&dir).map_err(at())?;
+        let inherited: io::Result<Vec<_>> =
+            fs::read_dir(&dir).map_err(at())?.map(|entry| Ok(entry?.path())).collect();
+        let inherited = Mutex::new(inherited.map_err(at())?);
+        Ok(Self { trash, inherited, idle: Mutex::default(), dir })
+    }
+
+    /// A space for the attempt in `attempt_dir`, with an overlay over `lower`.
+    pub(super) fn take(
+        &self,
+        attempt_dir: &Path,
+        lower: Vec<PathBuf>,
+        userxattr: bool,
+    ) -> Result<Overlay, WorkspaceError> {
+        for left in std::mem::take(&mut *lock(&self.inherited)) {
+            self.trash.throw(&left)?;
+        }
+        let (space, overlay) = match self.find_idle(&lower) {
+            Some(idle) => (idle.space, idle.overlay),
+            None => self.make(lower, userxattr).map_err(WorkspaceError::at(&self.dir))?,
+        };
+        symlink(&space, attempt_dir.join(LINK)).map_err(WorkspaceError::at(attempt_dir))?;
+        Ok(overlay)
+    }
+
+    /// Lets an attempt of an earlier process keep its space.
+    pub(super) fn keep(&self, space: &Path) {
+        lock(&self.inherited).retain(|inherited| inherited != space);
+    }
+
+    /// Takes the space of an ended attempt back. Nothing is thrown away that may serve again.
+    pub(super) fn give_back(
+        &self,
+        attempt_dir: &Path,
+        overlay: Overlay,
+        lower: Vec<Arc<TreeDir>>,
+    ) -> Result<(), WorkspaceError> {
+        let Some(space) = linked(attempt_dir)? else { return Ok(()) };
+        let link = attempt_dir.join(LINK);
+        fs::remove_file(&link).map_err(WorkspaceError::at(&link))?;
+        if !overlay.is_unused() {
+            return self.trash.throw(&space);
+        }
+        let mut idle = lock(&self.idle);
+        idle.push(Idle { space, overlay, _lower: lower });
+        let excess = (idle.len() > MAX_IDLE).then(|| idle.remove(0));
+        drop(idle);
+        excess.map_or(Ok(()), |oldest| self.trash.throw(&oldest.space))
+    }
+
+    fn find_idle(&self, lower: &[PathBuf]) -> Option<Idle> {
+        let mut idle = lock(&self.idle);
+        let at = idle.iter().position(|idle| idle.overlay.lower == lower)?;
+        Some(idle.remove(at))
+    }
+
+    /// Names are never used twice: what is mounted under one stays what it is.
+    fn make(&self, lower: Vec<PathBuf>, userxattr: bool) -> io::Result<(PathBuf, Overlay)> {
+        let space = TempDir::with_prefix_in("", &self.dir)?;
+        let overlay = Overlay::of(space.path(), lower, userxattr);
+        overlay.set_up(space.path())?;
+        Ok((space.keep(), overlay))
+    }
+}
+
+impl Drop for Spaces {
+    /// Leaves nothing mounted behind.
+    fn drop(&mut self) {
+        for idle in lock(&self.idle).drain(..) {
+            if let Err(error) = self.trash.throw(&idle.space) {
+                tracing::warn!(space = %idle.space.display(), %error, "a space stays");
+            }
+        }
+    }
+}
+
+/// The space of the attempt in `attempt_dir`, and what is mounted there; `None` for copies.
+pub(super) fn recorded(attempt_dir: &Path) -> Result<Option<(PathBuf, Overlay)>, WorkspaceError> {
+    let Some(space) = linked(attempt_dir)? else { return Ok(None) };
+    let overlay = Overlay::recorded(&space).map_err(WorkspaceError::at(&space))?;
+    Ok(Some((space, overlay)))
+}
+
+/// The space that the attempt in `attempt_dir` works in, if any.
+pub(super) fn linked(attempt_dir: &Path) -> Result<Option<PathBuf>, WorkspaceError> {
+    let link = attempt_dir.join(LINK);
+    match fs::read_link(&link) {
+        Ok(space) => Ok(Some(space)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(WorkspaceError::at(&link)(error)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// True for a directory on which something is mounted, as this process sees it.
+pub(super) fn is_mounted(dir: &Path) -> io::Result<bool> {
+    let parent = dir.parent().unwrap_or(dir);
+    Ok(fs::metadata(dir)?.dev() != fs::metadata(parent)?.dev())
+}
