@@ -59,8 +59,8 @@ impl Engine {
         proof: &Proof,
         points: &[MetricPoint],
     ) -> Result<u64, EngineError> {
-        self.fleet.worker(session).ok_or(EngineError::SessionFenced)?;
-        let key = self.live_key(proof).ok_or(EngineError::LeaseFenced)?;
+        let worker = self.fleet.worker(session).ok_or(EngineError::SessionFenced)?;
+        let key = self.live_key(worker, proof).ok_or(EngineError::LeaseFenced)?;
         let (last, refused) = self.add_points(key, points)?;
         refused.map_or(Ok(last), Err)
     }

@@ -1,5 +1,7 @@
 use uuid::Uuid;
-use windlass_core::{AttemptState, Event, Failure, Outcome, StepIndex, StepState, Timestamp};
+use windlass_core::{
+    AttemptState, Event, Failure, Outcome, StepIndex, StepState, Timestamp, WorkerName,
+};
 use windlass_proto::common::v1::{AttemptEnd, EndReason};
 use windlass_proto::{timestamp, to_timestamp};
 
@@ -32,7 +34,7 @@ impl Engine {
         {
             session.last_seen = now;
         }
-        let Some(key) = self.live_key(&report.proof) else {
+        let Some(key) = self.live_key(&worker, &report.proof) else {
             return self.report_again(&report);
         };
         if report.state.is_terminal() {
@@ -68,11 +70,11 @@ impl Engine {
         Ok(Reported { order: Order::Continue, grants })
     }
 
-    /// The attempt of a proof, where the lease is live.
-    pub(super) fn live_key(&self, proof: &Proof) -> Option<AttemptKey> {
+    /// The attempt of a proof, where `worker` has a live lease of it.
+    pub(super) fn live_key(&self, worker: &WorkerName, proof: &Proof) -> Option<AttemptKey> {
         let key = proof.key?;
-        self.runs.get(&key.run)?.held(key, proof.lease)?;
-        Some(key)
+        let held = self.runs.get(&key.run)?.held(key, proof.lease)?;
+        (held.worker == *worker).then_some(key)
     }
 
     /// The attempt that a proof names, live or not.

@@ -74,9 +74,9 @@ impl Engine {
     /// Renews one lease and says what to do with it.
     fn renew(&mut self, worker: &WorkerName, held: Held) -> Result<Ordered, EngineError> {
         let expires = self.clock.monotonic() + LEASE_TTL;
-        let key = self.live_key(&held.proof);
+        let key = self.live_key(worker, &held.proof);
         let lease = key.and_then(|key| self.runs.get_mut(&key.run)?.live.get_mut(&key.step));
-        let (Some(key), Some(lease)) = (key, lease.filter(|lease| lease.worker == *worker)) else {
+        let (Some(key), Some(lease)) = (key, lease) else {
             let reason = "the attempt is not this worker's any more".to_owned();
             return Ok(Ordered { proof: held.proof, order: Order::Abandon, reason });
         };
@@ -128,8 +128,9 @@ impl Engine {
         session: &SessionId,
         returned: &[Proof],
     ) -> Result<(), EngineError> {
-        self.fleet.worker(session).ok_or(EngineError::SessionFenced)?;
-        for key in returned.iter().filter_map(|proof| self.live_key(proof)).collect::<Vec<_>>() {
+        let worker = self.fleet.worker(session).ok_or(EngineError::SessionFenced)?;
+        let keys = returned.iter().filter_map(|proof| self.live_key(worker, proof));
+        for key in keys.collect::<Vec<_>>() {
             let live = self.runs.get(&key.run);
             if live.is_some_and(|live| !live.cell(key.step).started) {
                 self.give_back(key)?;

@@ -9,6 +9,7 @@ mod watch;
 
 use std::{path::PathBuf, sync::Arc};
 
+use prost::Message;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -44,6 +45,9 @@ use crate::{
 
 /// Runs on a page where the caller does not say.
 const DEFAULT_PAGE: usize = 50;
+
+/// Bytes of runs after which a page takes no more.
+const MAX_PAGE_BYTES: usize = 1 << 20;
 
 /// Most labels that a listing asks for.
 const MAX_FILTER_LABELS: usize = 16;
@@ -174,14 +178,19 @@ impl RunService for RunsRpc {
                 Ok(before) => before,
                 Err(refused) => return Ok(Err(refused)),
             };
-            let page = listing::page(conn, &filter, before, size)?;
-            let next = page.next.map(|run| tokens::make(&key, &filter, run));
-            let mut runs = Vec::with_capacity(page.rows.len());
-            for row in &page.rows {
+            let mut page = listing::page(conn, &filter, before, size)?;
+            let (mut runs, mut bytes) = (Vec::with_capacity(page.rows.len()), 0);
+            for (place, row) in page.rows.iter().enumerate() {
                 let mut run = details::of_row(conn, row)?;
                 run.environment_digests.clear();
+                bytes += run.encoded_len();
                 runs.push(run);
+                if bytes > MAX_PAGE_BYTES && place + 1 < page.rows.len() {
+                    page.next = Some(row.run);
+                    break;
+                }
             }
+            let next = page.next.map(|run| tokens::make(&key, &filter, run));
             Ok(Ok(ListRunsResponse { runs, next_page_token: next.unwrap_or_default() }))
         });
         Ok(Response::new(read.await??))

@@ -1,8 +1,6 @@
 mod fields;
 mod logs;
 mod tasks;
-#[cfg(test)]
-mod tests;
 
 use std::{sync::Arc, time::Duration};
 

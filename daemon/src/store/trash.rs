@@ -45,16 +45,30 @@ pub(crate) fn next(conn: &Connection) -> Result<Option<RunId>, StoreError> {
 
 /// Sweeps away some rows of a deleted run.
 pub(crate) fn sweep(tx: &Connection, run: RunId) -> Result<(), StoreError> {
-    for (table, key) in FAMILIES {
-        let sql = format!(
-            "DELETE FROM {table} WHERE run_id = ?1 AND ({key}) IN
-                 (SELECT {key} FROM {table} WHERE run_id = ?1 LIMIT {SLICE_ROWS})"
-        );
-        let gone = tx.prepare_cached(&sql)?.execute([run.0])?;
+    for family in FAMILIES {
+        let gone = tx.prepare_cached(&slice(family))?.execute([run.0])?;
         if gone > 0 {
             return Ok(());
         }
     }
     tx.prepare_cached("DELETE FROM trash WHERE run_id = ?1")?.execute([run.0])?;
     Ok(())
+}
+
+fn slice((table, key): (&str, &str)) -> String {
+    format!(
+        "DELETE FROM {table} WHERE run_id = ?1 AND ({key}) IN
+             (SELECT {key} FROM {table} WHERE run_id = ?1 LIMIT {SLICE_ROWS})"
+    )
+}
+
+/// How SQLite would carry out the slices.
+#[cfg(test)]
+pub(crate) fn query_plans(conn: &Connection) -> Vec<String> {
+    let explain = |family| {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", slice(family))).unwrap();
+        let lines = statement.query_map([1], |row| row.get::<_, String>(3)).unwrap();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    FAMILIES.into_iter().map(explain).collect()
 }

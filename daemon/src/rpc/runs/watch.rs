@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use prost::Message;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use tonic::Status;
 use windlass_core::{RunId, StepIndex};
@@ -21,8 +22,9 @@ use crate::{
 /// How long changes of steps are gathered into one message. What ends a run goes at once.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Most steps in one message.
+/// Most steps in one message, and bytes after which it takes no more.
 const MAX_STEPS: usize = 200;
+const MAX_BYTES: usize = 1 << 20;
 
 /// Follows one run until it has ended and everything was sent.
 pub(super) struct Watch {
@@ -162,9 +164,19 @@ fn gather(
     let reader = StepReader { conn, run, plan, depth: Depth::Brief };
     let run_changed = news.run || (news.all && row.sequence > after);
     let mut messages = Vec::new();
-    for page in rows.chunks(MAX_STEPS) {
-        let steps = page.iter().map(|row| reader.step(row)).collect::<Result<_, _>>()?;
-        messages.push(WatchRunResponse { sequence: 0, run: None, steps });
+    let mut page = WatchRunResponse::default();
+    let mut bytes = 0;
+    for row in &rows {
+        let step = reader.step(row)?;
+        bytes += step.encoded_len();
+        page.steps.push(step);
+        if page.steps.len() == MAX_STEPS || bytes > MAX_BYTES {
+            messages.push(std::mem::take(&mut page));
+            bytes = 0;
+        }
+    }
+    if !page.steps.is_empty() {
+        messages.push(page);
     }
     let ended = row.machine.state.is_terminal();
     if run_changed || ended {
