@@ -62,6 +62,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
     let work = config.home.work();
     let failed = |source| WorkerError::Io { path: work.clone(), source };
     std::fs::create_dir_all(work.join("attempts")).map_err(failed)?;
+    std::fs::create_dir_all(config.home.sockets()).map_err(failed)?;
     let mode = workspace_mode(&config)?;
     let store = Store::open(&config.home.blobs())?;
     let workspaces = Arc::new(Workspaces::new(&work, Arc::new(store.clone()), mode)?);

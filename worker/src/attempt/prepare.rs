@@ -17,23 +17,22 @@ use crate::{
 /// Between TERM and KILL where the task does not say.
 pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
-/// A job that is ready to be started, and where its files are.
+/// A job that is ready to be started.
 pub(super) struct Ready {
     pub(super) job: Job,
-    pub(super) place: Arc<Place>,
     pub(super) prepared: Prepared,
 }
 
-/// Makes everything that the task needs: steps 1 to 4 of an attempt.
-pub(super) async fn prepare(
+/// Finds or builds what the task runs in, and notes down what is about to be started: steps 3 to 4
+/// of an attempt. May take minutes; may be dropped halfway.
+pub(super) async fn make_ready(
     context: &Context,
     lease_id: LeaseId,
     dir: &AttemptDir,
     lease: &AttemptLease,
-    system: &SystemLog,
+    (place, system): (Arc<Place>, &SystemLog),
 ) -> Result<Ready, StartFailure> {
     let task = lease.task.as_ref().ok_or_else(|| StartFailure::new("a lease without a task"))?;
-    let place = Arc::new(lay_out(context, dir, lease).await?);
     let sources = sources(&place);
     let needed = match &task.action {
         Some(Action::Python(_)) => true,
@@ -61,11 +60,11 @@ pub(super) async fn prepare(
     };
     dir.set_prepared(&prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
     let job = job(lease_id, dir, task, (argv, env), &place)?;
-    Ok(Ready { job, place, prepared })
+    Ok(Ready { job, prepared })
 }
 
-/// Directory, lease, files of the contract, working directory.
-async fn lay_out(
+/// Makes directory, lease, files of the contract and working directory: steps 1 to 3 of an attempt.
+pub(super) async fn lay_out(
     context: &Context,
     dir: &AttemptDir,
     lease: &AttemptLease,

@@ -15,7 +15,7 @@ use windlass_proto::{
 };
 
 use super::{
-    AttemptDir, Context, Control, Held,
+    AttemptDir, Context, Control, Held, StartFailure,
     collect::{self, Collected},
     files::Prepared,
     metrics::MetricsFile,
@@ -80,8 +80,9 @@ pub(crate) async fn run(
     let mut leases = Vec::new();
     if let Some(mut report) = report {
         report.lease_next = u32::from(wants_next());
-        if let Ok(answer) = context.daemon.report(report).await {
-            leases = answer.leases;
+        match context.daemon.report(report).await {
+            Ok(answer) => leases = answer.leases,
+            Err(refused) => tracing::warn!(%refused, lease = %held.lease, "a report was refused"),
         }
     }
     attempt.clean_up();
@@ -126,25 +127,31 @@ impl Attempt<'_> {
         &self,
         lease: &AttemptLease,
     ) -> Result<(watch::Receiver<Progress>, Prepared, Arc<Place>), Option<Verdict>> {
+        let not_started = |failure: StartFailure| {
+            self.system.say(&failure.message);
+            Some(outcome::not_started(&failure, (self.context.clock)()))
+        };
+        let place = prepare::lay_out(self.context, &self.dir, lease).await.map_err(not_started)?;
+        let place = Arc::new(place);
+        self.keep_place(Some(&place));
         let mut control = self.held.control();
-        let prepared = tokio::select! {
-            // Dropped halfway, what it has made goes with the attempt's directory.
+        let ready = tokio::select! {
+            biased;
             strict = control.wait_for(|control| *control > Control::Continue) => {
                 let abandon = strict.is_ok_and(|control| *control == Control::Abandon);
                 return Err((!abandon).then(|| outcome::cancelled_early((self.context.clock)())));
             }
-            prepared = prepare::prepare(
-                self.context, self.held.lease, &self.dir, lease, &self.system,
-            ) => prepared,
+            ready = prepare::make_ready(
+                self.context,
+                self.held.lease,
+                &self.dir,
+                lease,
+                (Arc::clone(&place), &self.system),
+            ) => ready.map_err(not_started)?,
         };
-        let ready = prepared.map_err(|failure| {
-            self.system.say(&failure.message);
-            Some(outcome::not_started(&failure, (self.context.clock)()))
-        })?;
-        self.keep_place(Some(&ready.place));
         self.held.set_started();
         let progress = self.context.executor.start(ready.job).await;
-        Ok((progress, ready.prepared, ready.place))
+        Ok((progress, ready.prepared, place))
     }
 
     fn keep_place(&self, place: Option<&Arc<Place>>) {

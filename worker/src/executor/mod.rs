@@ -8,9 +8,10 @@ use crate::keeper::ExitRecord;
 
 mod orphans;
 mod process;
+mod reach;
 
-pub use process::KeeperCommand;
 pub(crate) use process::ProcessExecutor;
+pub use reach::KeeperCommand;
 
 /// One thing to execute.
 #[derive(Clone, Debug)]

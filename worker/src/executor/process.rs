@@ -1,11 +1,8 @@
 use std::{
     collections::HashMap,
-    ffi::OsString,
-    fs::OpenOptions,
     io,
-    os::{fd::OwnedFd, unix::net::UnixListener},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,38 +11,23 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout},
 };
 use windlass_core::{Home, LeaseId};
 
-use super::{End, Executor, Job, Progress, orphans};
+use super::{End, Executor, Job, KeeperCommand, Progress};
 use crate::keeper::{
     ExitRecord,
     protocol::{
-        self, Event, Hello, LogDurable, News, Order, Release, Start, Stop, VERSION, Variable,
-        Welcome, put_frame, take_frame, to_bytes,
+        self, Event, LogDurable, News, Order, Release, Start, Stop, Variable, Welcome, put_frame,
+        take_frame, to_bytes,
     },
 };
 
 /// Most orders on their way to the keeper.
 const ORDERS: usize = 256;
 
-/// How long a keeper may take to say hello.
-const HELLO_WAIT: Duration = Duration::from_secs(5);
-
-/// Pauses between tries to reach or start a keeper.
-const RETRY_FIRST: Duration = Duration::from_millis(5);
-const RETRY_LAST: Duration = Duration::from_millis(500);
-
 /// Bytes read from the keeper at once.
 const READ_BLOCK: usize = 16 << 10;
-
-/// How a keeper is started: the program and the words before `--dir WORK`.
-#[derive(Clone, Debug)]
-pub struct KeeperCommand {
-    pub program: PathBuf,
-    pub args: Vec<OsString>,
-}
 
 /// Runs jobs as processes of the keeper.
 pub(crate) struct ProcessExecutor {
@@ -54,23 +36,23 @@ pub(crate) struct ProcessExecutor {
     ready: watch::Receiver<bool>,
 }
 
-struct Shared {
-    home: Home,
-    attempts: PathBuf,
-    command: KeeperCommand,
+pub(super) struct Shared {
+    pub(super) home: Home,
+    pub(super) attempts: PathBuf,
+    pub(super) command: KeeperCommand,
     /// The keeper mounts in a user namespace of its own.
-    user_namespace: bool,
+    pub(super) user_namespace: bool,
     jobs: Mutex<Jobs>,
 }
 
 #[derive(Default)]
-struct Jobs {
-    jobs: HashMap<LeaseId, Tracked>,
+pub(super) struct Jobs {
+    pub(super) jobs: HashMap<LeaseId, Tracked>,
     releases: HashMap<LeaseId, oneshot::Sender<()>>,
 }
 
-struct Tracked {
-    progress: watch::Sender<Progress>,
+pub(super) struct Tracked {
+    pub(super) progress: watch::Sender<Progress>,
     /// The keeper was told to start it, so it should know it.
     sent: bool,
 }
@@ -159,7 +141,7 @@ impl ProcessExecutor {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Jobs> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -174,85 +156,6 @@ impl Shared {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "lost the connection to the keeper"),
             }
-        }
-    }
-
-    /// Connects to the keeper that runs, or starts one. Tries until it succeeds.
-    async fn reach(&self, keeper: &mut Option<Child>) -> (UnixStream, Vec<u8>, Welcome) {
-        let mut pause = RETRY_FIRST;
-        let mut complained: Option<Instant> = None;
-        loop {
-            let connected = match UnixStream::connect(self.home.keeper_socket()).await {
-                Ok(stream) => Ok(stream),
-                Err(_) => match self.start_keeper(keeper).await {
-                    Ok(()) => UnixStream::connect(self.home.keeper_socket()).await,
-                    Err(error) => Err(error),
-                },
-            };
-            let greeted = match connected {
-                Ok(stream) => timeout(HELLO_WAIT, greet(stream)).await.unwrap_or_else(|_| {
-                    Err(io::Error::new(io::ErrorKind::TimedOut, "the keeper says nothing"))
-                }),
-                Err(error) => Err(error),
-            };
-            match greeted {
-                Ok(greeted) => return greeted,
-                Err(error) if complained.is_none_or(|at| at.elapsed() > HELLO_WAIT) => {
-                    complained = Some(Instant::now());
-                    tracing::warn!(%error, "failed to reach the keeper");
-                }
-                Err(_) => {}
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(RETRY_LAST);
-        }
-    }
-
-    /// Kills what a dead keeper left, then starts a new one.
-    async fn start_keeper(&self, keeper: &mut Option<Child>) -> io::Result<()> {
-        if let Some(child) = keeper {
-            child.try_wait()?;
-        }
-        self.kill_leftovers().await;
-        let socket = self.home.keeper_socket();
-        match std::fs::remove_file(&socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&socket)?;
-        let logs = self.home.logs();
-        std::fs::create_dir_all(&logs)?;
-        let log = OpenOptions::new().create(true).append(true).open(logs.join("keeper.log"))?;
-        let child = Command::new(&self.command.program)
-            .args(&self.command.args)
-            .args(self.user_namespace.then_some("--user-namespace"))
-            .arg("--dir")
-            .arg(self.home.work())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(listener)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .spawn()?;
-        *keeper = Some(child);
-        Ok(())
-    }
-
-    async fn kill_leftovers(&self) {
-        let has_attempts =
-            std::fs::read_dir(&self.attempts).is_ok_and(|mut entries| entries.next().is_some());
-        if !has_attempts {
-            return;
-        }
-        let running = |t: &Tracked| {
-            let progress = t.progress.borrow();
-            (progress.end.is_none() && progress.pid != 0).then_some(progress.pid)
-        };
-        let mains: Vec<u32> = self.lock().jobs.values().filter_map(running).collect();
-        let attempts = self.attempts.clone();
-        let killed = tokio::task::spawn_blocking(move || orphans::kill_all(&attempts, &mains));
-        if !matches!(killed.await, Ok(true)) {
-            tracing::error!("processes of a dead keeper's attempts could not be killed");
         }
     }
 
@@ -276,9 +179,6 @@ impl Shared {
                 progress.sizes = [known.stdout_bytes, known.stderr_bytes];
                 progress.end = known.ended.as_ref().and_then(|ended| end_of(&ended.record));
             });
-        }
-        if !unknown.is_empty() {
-            self.kill_leftovers().await;
         }
         for lease in unknown {
             let record = ExitRecord::read(&self.attempts.join(lease.to_string()));
@@ -381,22 +281,4 @@ fn lease_of(bytes: &[u8]) -> Option<LeaseId> {
 fn end_of(record: &[u8]) -> Option<End> {
     let record = serde_json::from_slice(record).map(|record| End::Ended(Arc::new(record)));
     Some(record.unwrap_or(End::Lost))
-}
-
-async fn greet(mut stream: UnixStream) -> io::Result<(UnixStream, Vec<u8>, Welcome)> {
-    let mut frame = Vec::new();
-    let hello = Order::Hello(Hello { version: VERSION });
-    put_frame(&protocol::Command { order: Some(hello) }, &mut frame);
-    stream.write_all(&frame).await?;
-    let mut input = Vec::new();
-    loop {
-        if let Some(event) = take_frame::<Event>(&mut input).map_err(io::Error::other)? {
-            // News about attempts may stand before it; the welcome says all of that too.
-            if let Some(News::Welcome(welcome)) = event.news {
-                return Ok((stream, input, welcome));
-            }
-        } else if stream.read_buf(&mut input).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
 }

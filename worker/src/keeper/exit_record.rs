@@ -63,4 +63,20 @@ impl ExitRecord {
     pub(crate) fn read(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(Self::path(dir)).ok()?).ok()
     }
+
+    /// The record of an attempt that never had a process.
+    pub(super) fn not_started(message: String, micros: i64) -> Self {
+        Self {
+            outcome: Outcome::NotStarted(message),
+            stopped: None,
+            out_of_memory: false,
+            start_micros: micros,
+            end_micros: micros,
+            peak_memory_bytes: 0,
+            cpu_micros: 0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            lost_bytes: [0; 2],
+        }
+    }
 }

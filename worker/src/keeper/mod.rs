@@ -22,6 +22,7 @@ mod connection;
 mod exit_record;
 mod forest;
 mod mount;
+mod orders;
 pub(crate) mod procfs;
 pub(crate) mod protocol;
 mod serve;

@@ -17,12 +17,12 @@ use rustix::{
 
 use super::{
     IDLE, KeeperConfig, KeeperError,
-    attempt::{Attempt, Phase},
+    attempt::Attempt,
     connection::{Connection, ConnectionLost},
-    exit_record::{ExitRecord, Outcome, StopCause},
+    exit_record::StopCause,
     forest::{Attempts, Forest},
     procfs,
-    protocol::{Ended, LogDurable, News, Order, Release, Start, Stop, VERSION, Welcome, to_path},
+    protocol::News,
     spawn::own_signals,
     spool::{BLOCK, Pumped},
 };
@@ -46,24 +46,24 @@ const LISTENER: u64 = 0;
 const CONNECTION: u64 = 1;
 const SIGNALS: u64 = 2;
 /// An attempt's descriptors: its serial times this, plus 0 for the process and 1 and 2 for pipes.
-const PER_ATTEMPT: u64 = 4;
+pub(super) const PER_ATTEMPT: u64 = 4;
 
 pub(super) struct Keeper {
-    config: KeeperConfig,
+    pub(super) config: KeeperConfig,
     epoll: std::os::fd::OwnedFd,
     listener: UnixListener,
     signals: SignalFd,
     connection: Option<Connection>,
-    attempts: Attempts,
-    serials: HashMap<Vec<u8>, u64>,
-    next_serial: u64,
+    pub(super) attempts: Attempts,
+    pub(super) serials: HashMap<Vec<u8>, u64>,
+    pub(super) next_serial: u64,
     forest: Forest,
     block: Vec<u8>,
     /// When it last had a worker or something that ran.
     busy_at: Instant,
     sampled_at: Instant,
-    oom_kills: u64,
-    leaving_since: Option<Instant>,
+    pub(super) oom_kills: u64,
+    pub(super) leaving_since: Option<Instant>,
 }
 
 impl Keeper {
@@ -204,56 +204,13 @@ impl Keeper {
         self.busy_at = Instant::now();
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Hello(_) => {
-                let attempts = self.attempts.values_mut().map(Attempt::known).collect();
-                let pid = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
-                self.put(News::Welcome(Welcome { version: VERSION, pid, attempts }));
-            }
-            Order::Start(start) => self.start(start),
-            Order::Stop(stop) => self.stop(&stop),
-            Order::Release(release) => self.release(release),
-            Order::LogDurable(durable) => self.log_durable(&durable),
-        }
-    }
-
-    fn put(&mut self, news: News) {
+    pub(super) fn put(&mut self, news: News) {
         if let Some(connection) = &mut self.connection {
             connection.put(news);
         }
     }
 
-    fn start(&mut self, start: Start) {
-        if self.serials.contains_key(&start.lease) || self.leaving_since.is_some() {
-            return;
-        }
-        let (lease, dir) = (start.lease.clone(), to_path(&start.dir));
-        let start_micros = (self.config.clock)().0;
-        let mut attempt = match Attempt::start(start, Instant::now(), start_micros) {
-            Ok(attempt) => attempt,
-            Err(message) => {
-                let record = ExitRecord::not_started(message, start_micros);
-                let json = serde_json::to_vec(&record).unwrap_or_default();
-                ExitRecord::write(&dir, &json).ok();
-                return self.put(News::Ended(Ended { lease, record: json }));
-            }
-        };
-        attempt.set_oom_baseline(self.oom_kills);
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        if let Phase::Running { pidfd, .. } = &attempt.phase {
-            self.watch(pidfd, serial * PER_ATTEMPT);
-        }
-        for (spool, token) in attempt.spools.iter().zip(serial * PER_ATTEMPT + 1..) {
-            spool.pipe().into_iter().for_each(|pipe| self.watch(pipe, token));
-        }
-        self.put(News::Started(attempt.started()));
-        self.serials.insert(lease, serial);
-        self.attempts.insert(serial, attempt);
-    }
-
-    fn watch(&self, fd: impl AsFd, token: u64) {
+    pub(super) fn watch(&self, fd: impl AsFd, token: u64) {
         if let Err(error) = epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)
             && error != rustix::io::Errno::EXIST
         {
@@ -261,12 +218,7 @@ impl Keeper {
         }
     }
 
-    fn stop(&mut self, stop: &Stop) {
-        let Some(&serial) = self.serials.get(&stop.lease) else { return };
-        self.begin_stop(serial, StopCause::Asked, Duration::from_millis(stop.grace_millis));
-    }
-
-    fn begin_stop(&mut self, serial: u64, cause: StopCause, grace: Duration) {
+    pub(super) fn begin_stop(&mut self, serial: u64, cause: StopCause, grace: Duration) {
         let Some(attempt) = self.attempts.get_mut(&serial).filter(|a| a.is_running()) else {
             return;
         };
@@ -275,31 +227,8 @@ impl Keeper {
         self.forest.signal_attempt(serial, signal, &mut self.attempts);
     }
 
-    fn release(&mut self, release: Release) {
-        if let Some(&serial) = self.serials.get(&release.lease) {
-            if self.attempts.get(&serial).is_some_and(|attempt| !attempt.has_ended()) {
-                return;
-            }
-            self.attempts.remove(&serial);
-            self.serials.remove(&release.lease);
-        }
-        self.put(News::Released(release));
-    }
-
-    fn log_durable(&mut self, durable: &LogDurable) {
-        let Some(&serial) = self.serials.get(&durable.lease) else { return };
-        let stream = usize::from(durable.stream != 0);
-        let Some(attempt) = self.attempts.get_mut(&serial) else { return };
-        let spool = &mut attempt.spools[stream];
-        let held = !spool.may_go_on();
-        spool.durable(durable.offset);
-        if held && spool.may_go_on() {
-            self.pump(serial, stream);
-        }
-    }
-
     /// Moves output, and watches the pipe exactly while it is wanted.
-    fn pump(&mut self, serial: u64, stream: usize) {
+    pub(super) fn pump(&mut self, serial: u64, stream: usize) {
         let Some(attempt) = self.attempts.get_mut(&serial) else { return };
         let ending = attempt.is_ending();
         let spool = &mut attempt.spools[stream];
@@ -423,23 +352,6 @@ impl Keeper {
         });
         if let Err(lost) = result {
             self.disconnect(&lost);
-        }
-    }
-}
-
-impl ExitRecord {
-    fn not_started(message: String, micros: i64) -> Self {
-        Self {
-            outcome: Outcome::NotStarted(message),
-            stopped: None,
-            out_of_memory: false,
-            start_micros: micros,
-            end_micros: micros,
-            peak_memory_bytes: 0,
-            cpu_micros: 0,
-            stdout_bytes: 0,
-            stderr_bytes: 0,
-            lost_bytes: [0; 2],
         }
     }
 }

@@ -32,7 +32,7 @@ async fn shell_step_gives_logs_outputs_artifacts_and_metrics() {
     let stdout = String::from_utf8(stage.daemon.log(&end, LogStream::Stdout)).unwrap();
     assert_eq!(stdout, "out\n{\"a\": 1}{\"who\": \"me\", \"up\": {\"a\": 1}}\n");
     assert_eq!(stage.daemon.log(&end, LogStream::Stderr), b"err\n");
-    assert_eq!((end.stdout_size as usize, end.stderr_size), (stdout.len(), 4));
+    assert_eq!((usize::try_from(end.stdout_size).unwrap(), end.stderr_size), (stdout.len(), 4));
     let values: Vec<_> = end
         .outputs
         .iter()

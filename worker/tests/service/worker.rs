@@ -90,6 +90,7 @@ impl Stage {
         for (path, _, _) in snapshot.files() {
             self.store.put_file(&path).unwrap();
         }
+        #[expect(clippy::disallowed_methods, reason = "steps need the programs of this machine")]
         let path = std::env::var_os("PATH").unwrap().into_encoded_bytes();
         Task {
             action: Some(action),
