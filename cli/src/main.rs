@@ -79,7 +79,7 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
         Some(Command::Daemon(Daemon { verb: None, background })) => {
             services::daemon(config, background)
         }
-        Some(Command::Worker(worker)) => services::worker(config, &worker),
+        Some(Command::Worker(worker)) => services::worker(config, worker),
         Some(Command::Keeper(keeper)) => services::keeper(keeper),
         Some(Command::Daemon(Daemon { verb: Some(verb), .. })) => {
             with_app(&config, cli.json, async |app| Box::pin(verb.run(app)).await)
