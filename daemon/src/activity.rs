@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use prost::bytes::Bytes;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};

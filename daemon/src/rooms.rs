@@ -18,8 +18,8 @@ use crate::{
     logs::Logs,
     rpc::{
         attempts::{Attempts, Changes, Found},
+        engine_side::{EngineSide, routes},
         find,
-        routes::Routes,
         status::{internal, status},
         system::Standing,
     },
@@ -45,7 +45,17 @@ pub(crate) async fn open(config: &Config, frame: &Frame) -> Result<Rooms, Daemon
     let (handle, thread) = started.map_err(runs)?;
     let readers = Readers::new(&home.database());
     let instance = readers.read(keys::instance_id).await.map_err(runs)?;
-    let services = services(&handle, &readers);
+    let side = EngineSide {
+        engine: handle.clone(),
+        readers: readers.clone(),
+        blobs: blobs.clone(),
+        logs: logs.clone(),
+        streams: frame.streams.clone(),
+        clock: Arc::clone(&frame.clock),
+        limits: config.limits,
+        home: home.clone(),
+    };
+    let services = routes(side).map_err(|error| DaemonError::Runs(Box::new(error)))?;
     let engine = Arc::new(EngineRoom {
         handle,
         thread: Mutex::new(Some(thread)),
@@ -55,11 +65,6 @@ pub(crate) async fn open(config: &Config, frame: &Frame) -> Result<Rooms, Daemon
         database: home.database(),
     });
     Ok(Rooms { engine, blobs, logs, services })
-}
-
-/// The services of the engine's side.
-fn services(_engine: &EngineHandle, _readers: &Readers) -> Routes {
-    Routes::default()
 }
 
 /// Tells followers of logs which attempts have ended.

@@ -35,14 +35,14 @@ impl Daemon {
     }
 
     /// Waits for the end; exit code and what was said.
-    fn ended(mut self) -> (Option<i32>, String) {
+    async fn ended(mut self) -> (Option<i32>, String) {
         let begin = Instant::now();
         let status = loop {
             match self.0.try_wait().unwrap() {
                 Some(status) => break status,
                 None => assert!(begin.elapsed() < PATIENCE, "the daemon does not end"),
             }
-            std::thread::yield_now();
+            tokio::time::sleep(Duration::from_millis(2)).await;
         };
         let mut said = String::new();
         self.0.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
@@ -118,7 +118,7 @@ async fn a_home_has_one_daemon_which_leaves_nothing_when_told_to_go() {
     assert!(said.contains(&format!("(pid {})", daemon.0.id())), "{said}");
 
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended().0, Some(0));
+    assert_eq!(daemon.ended().await.0, Some(0));
     assert!(!home.join("run/daemon.sock").exists());
     let wal = fs::metadata(home.join("windlass.db-wal")).map_or(0, |found| found.len());
     assert_eq!(wal, 0, "the write-ahead log is in the database");
@@ -126,7 +126,7 @@ async fn a_home_has_one_daemon_which_leaves_nothing_when_told_to_go() {
     let daemon = Daemon::start(&home, &[]);
     assert_eq!(info(&home).await.instance_id, first.instance_id);
     connect(&home).await.stop_server(StopServerRequest {}).await.unwrap();
-    assert_eq!(daemon.ended().0, Some(0));
+    assert_eq!(daemon.ended().await.0, Some(0));
 }
 
 #[tokio::test]
@@ -136,13 +136,13 @@ async fn a_killed_daemon_is_followed_by_the_next() {
     let daemon = Daemon::start(&home, &[]);
     let first = info(&home).await;
     daemon.signal(Signal::KILL);
-    daemon.ended();
+    daemon.ended().await;
     assert!(home.join("run/daemon.sock").exists(), "nobody tidied up");
     let daemon = Daemon::start(&home, &[]);
     // The old socket refuses until the new one is there.
     assert_eq!(info(&home).await.instance_id, first.instance_id);
     daemon.signal(Signal::INT);
-    assert_eq!(daemon.ended().0, Some(0));
+    assert_eq!(daemon.ended().await.0, Some(0));
 }
 
 #[tokio::test]
@@ -155,13 +155,13 @@ async fn of_daemons_started_at_once_one_stays() {
     let winner = daemons.swap_remove(stays);
     for loser in daemons {
         assert_eq!(
-            loser.ended(),
+            loser.ended().await,
             (Some(0), String::new()),
             "in the background, losing is no error"
         );
     }
     winner.signal(Signal::TERM);
-    assert_eq!(winner.ended().0, Some(0));
+    assert_eq!(winner.ended().await.0, Some(0));
     let log = fs::read_to_string(home.join("logs/daemon.log")).unwrap();
     assert!(log.contains("started") && log.contains("stopped"), "{log}");
 }
@@ -170,7 +170,7 @@ async fn of_daemons_started_at_once_one_stays() {
 async fn an_idle_daemon_leaves_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&home(&dir), &["--idle-secs", "0"]);
-    assert_eq!(daemon.ended().0, Some(0));
+    assert_eq!(daemon.ended().await.0, Some(0));
 }
 
 #[test]

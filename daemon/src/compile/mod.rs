@@ -2,7 +2,6 @@
 //! code without running it, resolves the order of the steps and binds their arguments.
 //!
 //! Mistakes are collected, each with its place and the mend, up to a bound.
-#![cfg_attr(not(test), expect(dead_code, reason = "the services that call it are wired up next"))]
 
 mod file;
 mod givens;
@@ -24,10 +23,6 @@ use windlass_proto::{
     common::v1::{PipelineSpec, Plan},
 };
 
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the services that call it are wired up next")
-)]
 pub(crate) use file::schema;
 use report::{Origin, Report};
 

@@ -20,7 +20,7 @@ use crate::{
 /// Most leases in one answer.
 const MAX_GRANTS: u32 = 256;
 
-/// Most bytes that the leases of one answer name from above; one lease always goes.
+/// Bytes of tasks in one answer after which no further lease is added.
 const MAX_GRANT_BYTES: usize = 1 << 20;
 
 impl Engine {
@@ -109,6 +109,7 @@ impl Engine {
             let (free, capacity) = (seat.free(), seat.slots());
             let Some((run, ready)) = self.queue.take(free, capacity) else { break };
             if let Some(grant) = self.grant_one(worker, run, ready)? {
+                bytes += grant.run.weight(grant.key.step);
                 let outputs = grant.inputs.iter().chain(grant.bound.iter().map(|(_, o)| o));
                 bytes += outputs.map(Message::encoded_len).sum::<usize>();
                 bytes += grant.layers.iter().map(String::len).sum::<usize>();

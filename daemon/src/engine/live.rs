@@ -22,6 +22,9 @@ const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
 const DEFAULT_FACTOR: f64 = 2.0;
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(60);
 
+/// What a caller's environment is taken for while it was not read, in bytes.
+const UNREAD_ENVIRONMENT: usize = 64 << 10;
+
 /// Thousandths of a core in one slot.
 const MILLIS_PER_SLOT: u32 = 1_000;
 
@@ -66,6 +69,14 @@ impl RunShared {
     /// The path of a step.
     pub(crate) fn path(&self, step: StepIndex) -> &str {
         planned(&self.plan, step).map_or("", |planned| &planned.path)
+    }
+
+    /// About how many bytes a task of the step has, without what comes from above.
+    pub(super) fn weight(&self, step: StepIndex) -> usize {
+        let own = planned(&self.plan, step).map_or(0, prost::Message::encoded_len);
+        let sum = |all: &CallerVariables| all.iter().map(|(name, v)| name.len() + v.len()).sum();
+        let unknown = if self.has_environment { UNREAD_ENVIRONMENT } else { 0 };
+        own + self.environment.get().map_or(unknown, sum)
     }
 
     /// Slots that a step takes.

@@ -39,10 +39,11 @@ impl Writer {
 
     /// Undoes the batch. Where SQLite has already done so by itself that is no error.
     pub(crate) fn roll_back(&mut self) {
-        if self.open && !self.conn.is_autocommit() {
-            if let Err(error) = self.conn.execute_batch("ROLLBACK") {
-                tracing::error!(%error, "failed to roll back");
-            }
+        if self.open
+            && !self.conn.is_autocommit()
+            && let Err(error) = self.conn.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "failed to roll back");
         }
         self.open = false;
     }
