@@ -69,9 +69,13 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
             return Ok(if error.use_stderr() { Exit::Refused } else { Exit::Ok });
         }
     };
+    if let Some(Command::Keeper(keeper)) = cli.command {
+        // Started without any environment: it needs no home.
+        return services::keeper(keeper);
+    }
     let config = read_config(env, cli.home)?;
     match cli.command {
-        None => {
+        None | Some(Command::Keeper(_)) => {
             let paint = Paint { on: config.stdout.colour };
             io::stdout().write_all(cli::overview(paint).as_bytes())?;
             Ok(Exit::Ok)
@@ -80,7 +84,6 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
             services::daemon(config, background)
         }
         Some(Command::Worker(worker)) => services::worker(config, worker),
-        Some(Command::Keeper(keeper)) => services::keeper(keeper),
         Some(Command::Daemon(Daemon { verb: Some(verb), .. })) => {
             with_app(&config, cli.json, async |app| Box::pin(verb.run(app)).await)
         }
