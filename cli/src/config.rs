@@ -43,10 +43,7 @@ impl Config {
     /// Who runs this.
     pub(crate) fn user(&self) -> String {
         let named = self.var("USER").or_else(|| self.var("LOGNAME"));
-        named.map_or_else(
-            || rustix::process::getuid().as_raw().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        )
+        named.map_or_else(account, |name| name.to_string_lossy().into_owned())
     }
 
     /// Name of this machine.
@@ -72,6 +69,18 @@ impl Surface {
     /// A file or pipe.
     #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { terminal: false, colour: false, width: PAGE_WIDTH };
+}
+
+/// The name of our account, where no variable says it; its number where it has none.
+fn account() -> String {
+    let number = rustix::process::getuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    name.unwrap_or(number)
 }
 
 fn colour(terminal: bool, env: &BTreeMap<OsString, OsString>) -> bool {

@@ -70,13 +70,13 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
         }
     };
     let command = match cli.command {
-        // Started with an empty environment, it has no home to look for.
+        // Started without any environment: it needs no home.
         Some(Command::Keeper(keeper)) => return services::keeper(keeper),
         command => command,
     };
     let config = read_config(env, cli.home)?;
     match command {
-        None => {
+        None | Some(Command::Keeper(_)) => {
             let paint = Paint { on: config.stdout.colour };
             io::stdout().write_all(cli::overview(paint).as_bytes())?;
             Ok(Exit::Ok)
@@ -84,8 +84,7 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
         Some(Command::Daemon(Daemon { verb: None, background })) => {
             services::daemon(config, background)
         }
-        Some(Command::Worker(worker)) => services::worker(config, &worker),
-        Some(Command::Keeper(keeper)) => services::keeper(keeper),
+        Some(Command::Worker(worker)) => services::worker(config, worker),
         Some(Command::Daemon(Daemon { verb: Some(verb), .. })) => {
             with_app(&config, cli.json, async |app| Box::pin(verb.run(app)).await)
         }

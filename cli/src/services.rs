@@ -1,19 +1,21 @@
-//! The services in this binary: daemon, worker, keeper.
+//! The services in this binary: daemon, worker, keeper. Each has a process of its own.
 
-use std::{error::Error, num::NonZero};
+use std::{error::Error, io, thread, time::Duration};
 
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 use windlass_daemon::{
     config::{Config as DaemonConfig, DEFAULT_IDLE, WorkerCommand},
-    process,
+    lock::LockError,
+    process::{self, ProcessError},
 };
 use windlass_worker::{
     KeeperCommand, WorkerConfig,
-    keeper::{self, KeeperConfig, KeeperTask},
+    keeper::{self, KeeperConfig},
     wall,
 };
 
@@ -23,95 +25,84 @@ use crate::{
     error::{CliError, Exit},
 };
 
-/// How the home's own worker makes working directories, where it is not to find out: `overlay`,
-/// `overlay-userns` or `copy`.
-const WORKSPACE: &str = "WINDLASS_WORKSPACE";
+/// Variable that says what the services log.
+const LOG_VARIABLE: &str = "WINDLASS_LOG";
 
-/// What each service logs, as for the daemon.
-const LOG: &str = "WINDLASS_LOG";
+/// Variable that says after how many seconds with nothing to do a daemon in the background leaves.
+const IDLE_VARIABLE: &str = "WINDLASS_IDLE_SECS";
 
-/// Runs the daemon of the home until it is told to stop.
+/// What is logged where [`LOG_VARIABLE`] does not say.
+const DEFAULT_FILTER: &str = "info";
+
+/// Runs the daemon until it is told to stop.
 pub(crate) fn daemon(config: Config, background: bool) -> Result<Exit, CliError> {
-    let filter = config.var(LOG).map(|filter| filter.to_string_lossy().into_owned());
-    let worker = WorkerCommand { program: config.exe, args: vec!["worker".into(), "--local".into()] };
-    let daemon = DaemonConfig {
-        background,
-        idle: background.then_some(DEFAULT_IDLE),
-        worker: Some(worker),
-        ..DaemonConfig::new(config.home)
-    };
-    process::run(daemon, filter.as_deref()).map_err(|error| unreachable(&error))?;
-    Ok(Exit::Ok)
+    let secs = config.var(IDLE_VARIABLE).and_then(|secs| secs.to_str()?.parse().ok());
+    let idle = background.then(|| secs.map_or(DEFAULT_IDLE, Duration::from_secs));
+    let args = ["worker", "--local"].map(Into::into).into();
+    let worker = WorkerCommand { program: config.exe.clone(), args };
+    let filter = config.var(LOG_VARIABLE).map(|filter| filter.to_string_lossy().into_owned());
+    let daemon =
+        DaemonConfig { background, idle, worker: Some(worker), ..DaemonConfig::new(config.home) };
+    match process::run(daemon, filter.as_deref()) {
+        Ok(_) => Ok(Exit::Ok),
+        Err(ProcessError::Lock(error @ LockError::Held { .. })) => {
+            Err(CliError::refused(error.to_string()))
+        }
+        Err(error) => Err(CliError::Unreachable(causes(&error))),
+    }
 }
 
-/// Runs a worker for the home's daemon until a signal.
-pub(crate) fn worker(config: Config, worker: &Worker) -> Result<Exit, CliError> {
-    trace();
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let slots = worker.slots.unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX));
-    let work = WorkerConfig {
-        name: "local".to_owned(),
-        slots,
-        daemon_socket: config.home.daemon_socket(),
+/// Runs a worker until it is told to leave.
+pub(crate) fn worker(config: Config, options: Worker) -> Result<Exit, CliError> {
+    let filter = config.var(LOG_VARIABLE).map(|filter| filter.to_string_lossy());
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_FILTER));
+    let filter = filter.map_err(|error| CliError::refused(format!("{LOG_VARIABLE}: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    log.with_writer(io::stderr).init();
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let worker = WorkerConfig {
+        name: options.name,
+        slots: options.slots.unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX)),
+        daemon_socket: options.socket.unwrap_or_else(|| config.home.daemon_socket()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: config.host(),
-        workspace_mode: config.var(WORKSPACE).map(|mode| mode.to_string_lossy().into_owned()),
         keeper: KeeperCommand { program: config.exe, args: vec!["keeper".into()] },
-        home: config.home,
+        workspace_mode: options.workspace,
         clock: wall,
+        home: config.home,
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("cannot start"))?;
     runtime.block_on(async {
-        let caught = |kind| signal(kind).map_err(CliError::io("cannot catch signals"));
+        let caught = |kind| signal(kind).map_err(CliError::io("cannot listen to signals"));
         let mut terminate = caught(SignalKind::terminate())?;
         let mut interrupt = caught(SignalKind::interrupt())?;
         let stop = CancellationToken::new();
-        let mut running = Box::pin(windlass_worker::run(work, stop.clone()));
+        let mut running = Box::pin(windlass_worker::run(worker, stop.clone()));
         let ended = tokio::select! {
-            ended = &mut running => Some(ended),
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+            ended = &mut running => ended,
+            _ = terminate.recv() => { stop.cancel(); running.await }
+            _ = interrupt.recv() => { stop.cancel(); running.await }
         };
-        stop.cancel();
-        let ended = match ended {
-            Some(ended) => ended,
-            None => running.await,
-        };
-        ended.map_err(|error| unreachable(&error))
+        ended.map_err(|error| CliError::Unreachable(causes(&error)))
     })?;
     Ok(Exit::Ok)
 }
 
-/// Runs a keeper until it has nothing to keep.
+/// Runs a keeper until it has nothing to keep. The process must have a single thread.
 pub(crate) fn keeper(keeper: Keeper) -> Result<Exit, CliError> {
-    trace();
-    let task = match (keeper.probe, keeper.user_namespace) {
-        (true, _) => KeeperTask::Probe,
-        (false, true) => KeeperTask::KeepInUserNamespace,
-        (false, false) => KeeperTask::Keep,
-    };
-    let config = KeeperConfig { work: keeper.dir, task, clock: wall };
-    keeper::run(config).map_err(|error| unreachable(&error))?;
+    let config = KeeperConfig::parse(keeper.args, wall)
+        .ok_or_else(|| CliError::refused("a keeper is started by its worker"))?;
+    keeper::run(config).map_err(|error| CliError::Unreachable(causes(&error)))?;
     Ok(Exit::Ok)
 }
 
-/// Logs to standard error, which a daemon in the background has turned into its log file.
-fn trace() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
-}
-
-/// A service that could not serve, with every cause.
-fn unreachable(error: &dyn Error) -> CliError {
+fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
     }
-    CliError::Unreachable(text)
+    text
 }

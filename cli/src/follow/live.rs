@@ -1,12 +1,12 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     io::Write,
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use windlass_core::StepState;
-use windlass_proto::common::v1::LogStream;
+use windlass_proto::{api::v1, common::v1::LogStream};
 
 use super::{Model, Print, View, lines::Lines};
 use crate::{
@@ -32,8 +32,9 @@ pub(super) struct Live<'a> {
     lines: HashMap<(usize, bool), Lines>,
     /// How many attempts of a step have told everything.
     silent: HashMap<usize, usize>,
-    /// Steps whose end has been told.
-    told: HashSet<usize>,
+    /// Steps whose end is to be told, in order, each once all that it printed has been told.
+    ending: VecDeque<usize>,
+    ended: HashSet<usize>,
 }
 
 struct Row {
@@ -57,7 +58,8 @@ impl<'a> Live<'a> {
             question: None,
             lines: HashMap::new(),
             silent: HashMap::new(),
-            told: HashSet::new(),
+            ending: VecDeque::new(),
+            ended: HashSet::new(),
         }
     }
 
@@ -80,14 +82,22 @@ impl<'a> Live<'a> {
         self.rows.insert(at, Row { bar, since: Instant::now(), last: String::new() });
     }
 
-    /// Tells the end of a step, once all that it printed has been told.
-    fn end(&mut self, model: &Model, at: usize) -> Result<(), CliError> {
-        let Some(step) = model.run.steps.get(at) else { return Ok(()) };
-        let state = render::step_state(step);
-        let silent = self.silent.get(&at).copied().unwrap_or_default();
-        if !state.is_terminal() || silent < step.attempts.len() || !self.told.insert(at) {
-            return Ok(());
+    /// Tells the ends of steps, as far as it is their turn.
+    fn tell_ends(&mut self, model: &Model) -> Result<(), CliError> {
+        while let Some(&at) = self.ending.front() {
+            let Some(step) = model.run.steps.get(at) else { return Ok(()) };
+            let silent = self.silent.get(&at).copied().unwrap_or_default();
+            if silent < step.attempts.len() {
+                return Ok(());
+            }
+            self.ending.pop_front();
+            self.end(at, step)?;
         }
+        Ok(())
+    }
+
+    fn end(&mut self, at: usize, step: &v1::Step) -> Result<(), CliError> {
+        let state = render::step_state(step);
         if let Some(row) = self.rows.remove(&at) {
             row.bar.finish_and_clear();
             self.screen.remove(&row.bar);
@@ -122,7 +132,12 @@ impl<'a> Live<'a> {
     fn draw(&self, model: &Model) {
         let width = self.surfaces[1].width.saturating_sub(4);
         for (at, row) in &self.rows {
-            let time = render::duration(Duration::from_secs(row.since.elapsed().as_secs()));
+            let secs = row.since.elapsed().as_secs();
+            let time = if secs < 60 {
+                format!("{secs} s")
+            } else {
+                render::duration(Duration::from_secs(secs))
+            };
             let text = format!("{}  {time}  {}", model.name(*at), row.last);
             row.bar.set_message(render::shorten(&render::clean(&text), width));
             row.bar.tick();
@@ -131,7 +146,10 @@ impl<'a> Live<'a> {
         let running =
             model.run.steps.iter().filter(|s| render::step_state(s) == StepState::Running);
         let total = render::plural(model.run.steps.len(), "step");
-        let text = format!("{}  {ended} of {total}, {} running", model.run.name, running.count());
+        let text = match model.run.steps.len() {
+            0 | 1 => model.run.name.clone(),
+            _ => format!("{}  {ended} of {total}, {} running", model.run.name, running.count()),
+        };
         let text = render::shorten(&render::clean(&text), width);
         self.count.set_message(self.paint().paint(Tint::Faint, &text));
         self.count.tick();
@@ -144,10 +162,11 @@ impl View for Live<'_> {
             let Some(step) = model.run.steps.get(at) else { continue };
             match render::step_state(step) {
                 StepState::Running => self.begin(at),
-                _ => self.end(model, at)?,
+                state if state.is_terminal() && self.ended.insert(at) => self.ending.push_back(at),
+                _ => {}
             }
         }
-        Ok(())
+        self.tell_ends(model)
     }
 
     fn printed(&mut self, model: &Model, step: usize, print: Print<'_>) -> Result<(), CliError> {
@@ -177,7 +196,7 @@ impl View for Live<'_> {
             }
         }
         *self.silent.entry(step).or_default() += 1;
-        self.end(model, step)
+        self.tell_ends(model)
     }
 
     fn note(&mut self, text: &str) -> Result<(), CliError> {

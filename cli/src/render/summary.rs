@@ -18,8 +18,10 @@ pub(crate) fn why(step: &v1::Step) -> String {
     }
     let ended = step.attempts.last().and_then(|attempt| attempt.end.as_ref());
     let ended = if state == StepState::UpstreamFailed { None } else { ended };
-    let how = ended.map(how).unwrap_or_default();
     let message = ended.map(|end| end.message.trim()).unwrap_or_default();
+    // Workers often say it in their own words.
+    let how = ended.map(how).filter(|how| !message.contains(how.trim_start_matches("ended by ")));
+    let how = how.unwrap_or_default();
     let reason = if step.reason == message { "" } else { step.reason.trim() };
     let parts = [how.as_str(), message, reason];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
@@ -57,7 +59,7 @@ pub(crate) fn failure(run: &v1::Run, paint: Paint) -> String {
         out += &format!("{name}  {}\n", lines.next().unwrap_or_default());
         lines.for_each(|line| out += &format!("  {line}\n"));
     }
-    if !run.reason.is_empty() && words::run_state(run) != RunState::Succeeded {
+    if out.is_empty() && words::run_state(run) != RunState::Succeeded && !run.reason.is_empty() {
         out += &format!("{}\n", clean(&run.reason));
     }
     out
