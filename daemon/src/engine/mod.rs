@@ -57,6 +57,15 @@ pub(crate) enum EngineError {
     Store(#[source] Arc<StoreError>),
 }
 
+impl EngineError {
+    /// True where the disk had no space for it.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let Self::Store(error) = self else { return false };
+        let StoreError::Sqlite(error) = &**error else { return false };
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}
+
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))

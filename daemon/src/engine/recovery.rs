@@ -81,7 +81,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes memory of a run what the record says.
+    /// Makes memory of a run what the record says. Where that fails too the engine ends: a run that
+    /// nobody moves on is worse than a daemon that starts again.
     pub(super) fn reload(&mut self, run: RunId) {
         self.queue.remove(run);
         self.fleet.release_run(run);
@@ -94,6 +95,7 @@ impl Engine {
         if let Err(error) = reloaded {
             let error = EngineError::from(error);
             tracing::error!(%run, error = describe(&error), "failed to load a run");
+            self.stopping = true;
         }
         match (self.runs.get(&run), environment) {
             (Some(live), Some(environment)) => {

@@ -44,7 +44,8 @@ pub(super) struct Engine {
     pub(super) awake: Duration,
     ended: Box<dyn EndSink>,
     effects: Vec<Effect>,
-    stopping: bool,
+    /// Ends after this batch.
+    pub(super) stopping: bool,
 }
 
 impl Engine {

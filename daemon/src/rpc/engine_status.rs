@@ -16,6 +16,9 @@ impl From<EngineError> for Status {
             EngineError::Limit { .. } => ErrorReason::LimitExceeded,
             EngineError::Busy => ErrorReason::Busy,
             EngineError::Closed => return shutting_down(),
+            EngineError::Store(_) if error.is_disk_full() => {
+                return status(ErrorReason::Busy, "the disk is full; free some space");
+            }
             EngineError::Store(_) => return internal(&error),
         };
         status(reason, error.to_string())

@@ -15,6 +15,9 @@ use super::{
     steps::{self, StepRow},
 };
 
+/// What has not ended, in the words of the partial index that has just these runs.
+const LIVE: &str = "r.state < 4";
+
 /// One run as stored.
 pub(crate) struct StoredRun {
     pub(crate) row: RunRow,
@@ -27,12 +30,12 @@ pub(crate) struct StoredRun {
 
 /// Every run that has not ended.
 pub(crate) fn load_all(conn: &Connection) -> Result<Vec<StoredRun>, StoreError> {
-    load(conn, "r.state < 4", [])
+    load(conn, LIVE, [])
 }
 
 /// One run, if it has not ended.
 pub(crate) fn load_one(conn: &Connection, run: RunId) -> Result<Option<StoredRun>, StoreError> {
-    Ok(load(conn, "r.state < 4 AND r.run_id = ?1", [run.0])?.pop())
+    Ok(load(conn, &format!("{LIVE} AND r.run_id = ?1"), [run.0])?.pop())
 }
 
 /// Reads family by family, so that ten thousand runs cost four statements and not forty thousand.
@@ -121,4 +124,20 @@ impl Families<'_> {
         }
         Ok(())
     }
+}
+
+/// How SQLite would find what has not ended.
+#[cfg(test)]
+pub(crate) fn query_plans(conn: &Connection) -> Vec<String> {
+    let joins = ["run_records c", "steps s", "attempts a"];
+    let explain = |join| {
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT * FROM runs r JOIN {join} USING (run_id)
+             WHERE {LIVE} ORDER BY r.run_id"
+        );
+        let mut statement = conn.prepare(&sql).unwrap();
+        let lines = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    joins.into_iter().map(explain).collect()
 }

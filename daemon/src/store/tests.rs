@@ -87,6 +87,10 @@ fn no_listing_scans_or_sorts() {
         assert!(plan.starts_with("SEARCH"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
+    for plan in live::query_plans(writer.read()) {
+        assert!(plan.starts_with("SCAN r USING INDEX runs_live; SEARCH"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
 }
 
 #[test]
