@@ -24,6 +24,14 @@ pub(super) enum ParamFile {
     Default(Value),
 }
 
+/// What to run: text for a shell, or the words of a command that needs none.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RunFile {
+    Text(String),
+    Words(Vec<String>),
+}
+
 /// Outputs: the whole value, the items of a tuple, or parts of it.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
@@ -105,6 +113,24 @@ impl<'de, T, M: Deserialize<'de>> Visitor<'de> for FormsVisitor<T, M> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
         M::deserialize(MapAccessDeserializer::new(map)).map(self.map)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "text for the shell, or a list of the words of a command";
+        let forms = Forms { expected, text: Some(Self::Text), list: Some(Self::Words) };
+        let map = |mapping: NoMapping| match mapping {};
+        deserializer.deserialize_any(FormsVisitor { forms, map })
+    }
+}
+
+/// Takes the place of a mapping where there is no such form.
+enum NoMapping {}
+
+impl<'de> Deserialize<'de> for NoMapping {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(D::Error::custom("expected text or a list of words, got a mapping"))
     }
 }
 

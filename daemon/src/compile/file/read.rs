@@ -11,7 +11,7 @@ use windlass_proto::common::v1::{
 
 use super::{
     explain,
-    forms::{MetricsFile, OutFile, ParamFile, PickFile},
+    forms::{MetricsFile, OutFile, ParamFile, PickFile, RunFile},
     types::{
         CodecFile, EnvironmentFile, KindFile, ParamFields, PickFields, PipelineFile, RetryFile,
         RetryOnFile, StepFile,
@@ -192,7 +192,10 @@ fn step_spec(name: String, step: StepFile, report: &mut Report<'_>, tree: &Tree)
     });
     let actions = [
         python.map(|target| ("python", Action::Python(PythonAction { target }))),
-        run.map(|script| ("run", Action::Run(ShellAction { script }))),
+        run.map(|run| match run {
+            RunFile::Text(script) => ("run", Action::Run(ShellAction { script })),
+            RunFile::Words(argv) => ("run", Action::Command(CommandAction { argv })),
+        }),
         argv.map(|argv| ("script", Action::Script(CommandAction { argv }))),
         stub.map(|_| ("stub", Action::Stub(StubAction {}))),
     ];

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    forms::{MetricsFile, OutFile, ParamFile, Scalar},
+    forms::{MetricsFile, OutFile, ParamFile, RunFile, Scalar},
     named::Named,
     units::{Cpu, Memory, Span},
 };
@@ -59,8 +59,8 @@ pub(super) struct EnvironmentFile {
 pub(super) struct StepFile {
     /// A Python function: `module:function` or `path/file.py:function`.
     pub(super) python: Option<String>,
-    /// Text for the shell (bash -euo pipefail, else sh -eu).
-    pub(super) run: Option<String>,
+    /// Text for the shell (bash -euo pipefail, else sh -eu), or the words of a command as a list.
+    pub(super) run: Option<RunFile>,
     /// A file of the project and its arguments: `path args…`.
     pub(super) script: Option<String>,
     /// Does nothing and succeeds.

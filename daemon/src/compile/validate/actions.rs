@@ -34,7 +34,7 @@ pub(super) fn check(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
         Some(Action::Run(run)) => check_run(spec, i, &run.script, report),
         Some(Action::Script(script)) => check_script(spec, i, &script.argv, report),
         Some(Action::Command(command)) => {
-            check_argv(spec, &[Part::Step(i), Part::Key("command")], &command.argv, report);
+            check_argv(spec, &[Part::Step(i), Part::Key("run")], &command.argv, report);
         }
         Some(Action::Stub(_)) => {}
     }
