@@ -38,7 +38,8 @@ pub fn parse_lease(
     let bad = |value: String| InvalidId { field: "lease", expected: "16 bytes", value };
     let proof = proof.ok_or_else(|| bad(String::new()))?;
     let (run, step, attempt) = parse_attempt_ref(proof.attempt.as_ref())?;
-    let id = proof.lease_id.as_ref().try_into().map_err(|_| bad(format!("{:?}", proof.lease_id)))?;
+    let id =
+        proof.lease_id.as_ref().try_into().map_err(|_| bad(format!("{:?}", proof.lease_id)))?;
     Ok((run, step, attempt, LeaseId(id)))
 }
 

@@ -26,7 +26,9 @@ pub mod worker {
 
 mod convert;
 
-pub use convert::{InvalidId, attempt_ref, parse_attempt_ref, parse_lease, timestamp, to_timestamp};
+pub use convert::{
+    InvalidId, attempt_ref, parse_attempt_ref, parse_lease, timestamp, to_timestamp,
+};
 
 /// The proto files as an encoded `FileDescriptorSet`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/windlass.bin"));

@@ -1,0 +1,224 @@
+//! What of the user's files a run is made of: the target, the project's root, and what its
+//! snapshot must not leave out.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use windlass_proto::{api::v1::run_source::Target, common::v1::CommandAction};
+
+use crate::{config::Config, error::CliError, settings::PROJECT_FILE};
+
+/// A project and what to run of it.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// Nearest directory at or above that holds `windlass.toml`, else the directory itself.
+    pub(crate) root: PathBuf,
+    pub(crate) target: Target,
+    /// Globs of files that the snapshot takes although `.gitignore` hides them.
+    pub(crate) files: Vec<String>,
+}
+
+/// What the command line may name as a thing to run.
+#[derive(Debug, PartialEq, Eq)]
+enum Named<'a> {
+    Pipeline(&'a str),
+    Function { place: &'a str, function: &'a str },
+}
+
+impl Project {
+    /// Reads a target of `run`: a pipeline file, or a function of a module or file.
+    pub(crate) fn of_target(config: &Config, target: &str) -> Result<Self, CliError> {
+        match named(target)? {
+            Named::Pipeline(path) => Self::of_pipeline(config, path),
+            Named::Function { place, function } => Self::of_function(config, place, function),
+        }
+    }
+
+    /// The project around the current directory, and a command to run in it.
+    pub(crate) fn of_command(config: &Config, argv: Vec<String>) -> Result<Self, CliError> {
+        let root = root_above(&real(&config.cwd)?).to_owned();
+        let target = Target::Command(CommandAction { argv });
+        Ok(Self { root, target, files: Vec::new() })
+    }
+
+    fn of_pipeline(config: &Config, path: &str) -> Result<Self, CliError> {
+        let (root, inside) = place_in_project(config, Path::new(path))?;
+        let text =
+            fs::read_to_string(root.join(&inside)).map_err(|error| unreadable(path, &error))?;
+        Ok(Self { root, target: Target::PipelineFile(inside), files: declared_files(&text) })
+    }
+
+    fn of_function(config: &Config, place: &str, function: &str) -> Result<Self, CliError> {
+        let (root, place) = if is_python(place) {
+            place_in_project(config, Path::new(place))?
+        } else {
+            (root_above(&real(&config.cwd)?).to_owned(), place.to_owned())
+        };
+        let target = Target::Function(format!("{place}:{function}"));
+        Ok(Self { root, target, files: Vec::new() })
+    }
+}
+
+fn named(target: &str) -> Result<Named<'_>, CliError> {
+    let extension = |path: &str, known: &[&str]| {
+        let found = Path::new(path).extension().map(|ext| ext.to_string_lossy().to_lowercase());
+        found.is_some_and(|found| known.contains(&found.as_str()))
+    };
+    if target.contains('\0') {
+        return Err(CliError::refused("the target holds a NUL"));
+    }
+    if extension(target, &["ipynb"]) {
+        return Err(CliError::refused_with(
+            format!("{target}: notebooks are not supported yet"),
+            "put the code into a function and run `FILE.py:FUNCTION`",
+        ));
+    }
+    if extension(target, &["yaml", "yml"]) {
+        return Ok(Named::Pipeline(target));
+    }
+    match target.rsplit_once(':') {
+        Some((place, function)) if !place.is_empty() && !function.is_empty() => {
+            Ok(Named::Function { place, function })
+        }
+        _ if is_python(target) => Err(CliError::refused_with(
+            format!("{target} names no function"),
+            format!(
+                "name one: `{target}:FUNCTION`; to run the file itself: `windlass exec -- python {target}`"
+            ),
+        )),
+        _ => Err(CliError::refused_with(
+            format!("`{target}` is neither a pipeline file nor a function"),
+            "write FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION; any command runs with `windlass exec -- COMMAND`",
+        )),
+    }
+}
+
+fn is_python(place: &str) -> bool {
+    Path::new(place).extension().is_some_and(|ext| ext == "py")
+}
+
+/// The root of the project that a file belongs to, and the file's path within it.
+fn place_in_project(config: &Config, path: &Path) -> Result<(PathBuf, String), CliError> {
+    let shown = path.display().to_string();
+    let full = config.cwd.join(path);
+    let name = full.file_name().map(ToOwned::to_owned);
+    let (Some(parent), Some(name)) = (full.parent(), name) else {
+        return Err(CliError::refused(format!("{shown} is not a file")));
+    };
+    let dir = real(parent).map_err(|_| no_file(&shown))?;
+    let full = dir.join(name);
+    match fs::metadata(&full) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(CliError::refused(format!("{shown} is not a file"))),
+        Err(error) => return Err(unreadable(&shown, &error)),
+    }
+    // A function's file belongs to the project that the user stands in, where it lies below it.
+    let here = real(&config.cwd)?;
+    let here = root_above(&here);
+    let root = if is_python(&shown) && full.starts_with(here) { here } else { root_above(&dir) };
+    let inside = full.strip_prefix(root).unwrap_or(&full);
+    let inside = inside
+        .to_str()
+        .ok_or_else(|| CliError::refused(format!("{shown}: the path is not valid UTF-8")))?;
+    Ok((root.to_owned(), inside.to_owned()))
+}
+
+fn unreadable(shown: &str, error: &io::Error) -> CliError {
+    match error.kind() {
+        io::ErrorKind::NotFound => no_file(shown),
+        io::ErrorKind::InvalidData => CliError::refused(format!("{shown} is not UTF-8 text")),
+        _ => CliError::refused(format!("cannot read {shown}: {error}")),
+    }
+}
+
+fn no_file(shown: &str) -> CliError {
+    CliError::refused(format!("no file {shown}"))
+}
+
+fn real(dir: &Path) -> Result<PathBuf, CliError> {
+    fs::canonicalize(dir).map_err(CliError::io(format!("cannot enter {}", dir.display())))
+}
+
+/// The root of the project that a directory belongs to.
+pub(crate) fn root_above(dir: &Path) -> &Path {
+    let marked = |dir: &&Path| dir.join(PROJECT_FILE).is_file();
+    dir.ancestors().find(marked).unwrap_or(dir)
+}
+
+/// The two keys of a pipeline file that matter before the daemon reads it.
+#[derive(Default, Deserialize)]
+struct Declared {
+    #[serde(default)]
+    files: Vec<String>,
+    env: Option<DeclaredEnv>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredEnv {
+    requirements: Option<String>,
+    uv: Option<String>,
+}
+
+/// What a pipeline file says that the snapshot must hold. A file that cannot be read so declares
+/// nothing: the daemon will say what is wrong with it.
+fn declared_files(text: &str) -> Vec<String> {
+    let at_top =
+        |key: &str| text.lines().any(|line| line.trim_start_matches(['"', '\'']).starts_with(key));
+    if !(at_top("files") || at_top("env") || text.trim_start().starts_with('{')) {
+        return Vec::new();
+    }
+    let declared: Declared = serde_saphyr::from_str(text).unwrap_or_default();
+    let mut files = declared.files;
+    if let Some(env) = declared.env {
+        files.extend(env.requirements);
+        let uv = env.uv.iter().flat_map(|dir| {
+            let dir = dir.trim_end_matches('/').trim_start_matches("./");
+            let dir = if dir == "." { "" } else { dir };
+            ["pyproject.toml", "uv.lock"].map(|file| format!("{dir}/{file}"))
+        });
+        files.extend(uv);
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Named, declared_files, named, root_above};
+
+    #[test]
+    fn targets_are_told_apart() {
+        assert_eq!(named("a/b.yaml").unwrap(), Named::Pipeline("a/b.yaml"));
+        assert_eq!(named("x.YML").unwrap(), Named::Pipeline("x.YML"));
+        let function = |place, function| Named::Function { place, function };
+        assert_eq!(named("mod.sub:f").unwrap(), function("mod.sub", "f"));
+        assert_eq!(named("src/a:b.py:f").unwrap(), function("src/a:b.py", "f"));
+        for bad in ["train", "train.py", "a.ipynb", ":f", "m:", "", "a\0:b"] {
+            assert!(named(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_marked_directory_is_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        assert_eq!(root_above(&deep), deep);
+        std::fs::write(dir.path().join("windlass.toml"), "").unwrap();
+        assert_eq!(root_above(&deep), dir.path());
+    }
+
+    #[test]
+    fn declared_files_are_read_leniently() {
+        let text =
+            "version: 1\nfiles: [data/*.csv]\nenv: {requirements: req.txt}\nsteps:\n  a: {x: 1}\n";
+        assert_eq!(declared_files(text), ["data/*.csv", "req.txt"]);
+        assert_eq!(declared_files("env: {uv: .}\n"), ["/pyproject.toml", "/uv.lock"]);
+        assert_eq!(declared_files("{files: [a]}"), ["a"]);
+        for odd in ["files: 3\n", "\tfiles: [", "files: [a]\nfiles: [b]\n", "", "steps: {}\n"] {
+            assert_eq!(declared_files(odd), Vec::<String>::new(), "{odd:?}");
+        }
+    }
+}

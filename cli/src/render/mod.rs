@@ -1,0 +1,26 @@
+//! What people read and what scripts read, made from the messages of the API.
+
+mod calls;
+mod columns;
+mod json;
+mod list;
+mod page;
+mod problem;
+mod sanitise;
+mod style;
+mod summary;
+mod timeline;
+mod words;
+
+pub(crate) use columns::{Cell, Columns, shorten};
+pub(crate) use json::{
+    artifact_entries, kind as artifact_kind, output_entries, plan, run as run_json, worker,
+};
+pub(crate) use list::{Style as ListStyle, runs as run_list};
+pub(crate) use page::page;
+pub(crate) use problem::{errors as problems_json, print as print_problems};
+pub(crate) use sanitise::{bare_line, clean, log_line};
+pub(crate) use style::{Paint, Tint, step_look};
+pub(crate) use summary::{failure, summary};
+pub(crate) use timeline::{run_time, step_time};
+pub(crate) use words::{ago, bytes, duration, elapsed, instant, plural, run_state, step_state};

@@ -1,0 +1,261 @@
+use windlass_core::{RunState, StepState};
+use windlass_proto::{api::v1, common::v1 as common};
+
+use super::{
+    Cell, Columns, ListStyle, Tint, calls, clean, json, style,
+    timeline::{self, Axis},
+    words,
+};
+use crate::config::PAGE_WIDTH;
+
+/// Columns of the bars on the page of a run.
+const BAR_WIDTH: usize = 24;
+
+/// Most calls, files and parameters listed of one run; `--json` has all.
+const MAX_LINES: usize = 40;
+
+/// A run as a page to read.
+pub(crate) fn page(run: &v1::Run, look: &ListStyle) -> String {
+    let mut page = Page { out: String::new(), look };
+    page.header(run);
+    page.parameters(run);
+    page.steps(run);
+    page.metrics(run);
+    page.calls(run);
+    page.files(run);
+    page.out
+}
+
+struct Page<'a> {
+    out: String,
+    look: &'a ListStyle,
+}
+
+impl Page<'_> {
+    fn line(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    fn table(&mut self, title: &str, table: &Columns) {
+        let title = self.look.paint.paint(Tint::Strong, title);
+        self.line(&format!("\n{title}"));
+        let width = self.look.width.unwrap_or(usize::MAX);
+        self.out.push_str(&table.render(self.look.paint, width));
+    }
+
+    fn header(&mut self, run: &v1::Run) {
+        let state = words::run_state(run);
+        let (symbol, tint) = style::run_look(state);
+        let paint = self.look.paint;
+        let time = timeline::run_time(run, self.look.now).map(words::duration);
+        let time = match (time, state) {
+            (None, _) => String::new(),
+            (Some(time), RunState::Running | RunState::Cancelling) => format!(" for {time}"),
+            (Some(time), _) => format!(" in {time}"),
+        };
+        let name = paint.paint(Tint::Name, &clean(&run.name));
+        let state = paint.paint(tint, &format!("{symbol} {}", state.word()));
+        self.line(&format!("{name}  {state}{time}"));
+        let mut facts = Columns::new(2, Some(1));
+        let mut fact = |name: &str, value: String| {
+            if !value.is_empty() {
+                facts.push(vec![Cell::new(Tint::Faint, name), Cell::plain(value)]);
+            }
+        };
+        fact("why", run.reason.clone());
+        fact("pipeline", pipeline(run));
+        fact("run", run.run_id.clone());
+        fact("started", self.started(run));
+        fact("code", code(run));
+        fact("from", parent(run));
+        let mut labels: Vec<_> = run.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        labels.sort();
+        fact("labels", labels.join("  "));
+        fact("note", run.note.clone());
+        let width = self.look.width.unwrap_or(usize::MAX);
+        self.out.push_str(&facts.render(paint, width));
+    }
+
+    fn started(&self, run: &v1::Run) -> String {
+        let time = run.start_time.as_ref().or(run.create_time.as_ref());
+        let Some(time) = time.and_then(words::instant) else { return String::new() };
+        let ago = words::ago(time, self.look.now);
+        format!("{}, {ago}, by {}@{}", words::local(time), run.user, run.host)
+    }
+
+    fn parameters(&mut self, run: &v1::Run) {
+        if run.params.is_empty() {
+            return;
+        }
+        let mut table = Columns::new(2, Some(1));
+        for param in run.params.iter().take(MAX_LINES) {
+            let source = json::source(param.source());
+            let tint = if source == "cli" { Tint::Busy } else { Tint::Faint };
+            let cells =
+                vec![Cell::plain(&param.name), Cell::plain(&param.json), Cell::new(tint, source)];
+            table.push(cells);
+        }
+        self.table("Parameters", &table);
+        self.more(run.params.len());
+    }
+
+    fn steps(&mut self, run: &v1::Run) {
+        let now = self.look.now;
+        let wide = self.look.width.unwrap_or(PAGE_WIDTH) >= PAGE_WIDTH;
+        let axis = Axis::of(&run.steps, now, if wide { BAR_WIDTH } else { BAR_WIDTH / 2 });
+        let mut table = Columns::new(2, Some(1));
+        for step in &run.steps {
+            let state = words::step_state(step);
+            let (symbol, tint) = style::step_look(state);
+            let time = timeline::step_time(step, now).map_or_else(String::new, words::duration);
+            let span = timeline::span(step, now);
+            let bar = axis.as_ref().zip(span).map_or_else(String::new, |(axis, s)| axis.bar(s));
+            let last = step.attempts.last();
+            let usage = last.and_then(|a| a.end.as_ref()).and_then(|end| end.usage.as_ref());
+            table.push(vec![
+                Cell::new(tint, symbol),
+                Cell::plain(&step.step),
+                Cell::new(tint, shown_state(state)),
+                Cell::plain(time).right(),
+                Cell::new(tint, bar),
+                Cell::new(Tint::Odd, tries(step)),
+                Cell::new(Tint::Faint, last.map_or("", |attempt| &attempt.worker)),
+                Cell::new(Tint::Faint, usage.map_or_else(String::new, peak)).right(),
+                Cell::new(Tint::Faint, usage.map_or_else(String::new, cpu)).right(),
+            ]);
+        }
+        self.table("Steps", &table);
+        for step in &run.steps {
+            let why = super::summary::why(step);
+            for line in why.lines() {
+                let name = self.look.paint.paint(Tint::Bad, &clean(&step.step));
+                self.line(&format!("  {name}: {}", clean(line)));
+            }
+        }
+    }
+
+    fn metrics(&mut self, run: &v1::Run) {
+        if run.metrics.is_empty() {
+            return;
+        }
+        let mut table = Columns::new(2, None);
+        let mut metrics: Vec<_> = run.metrics.iter().collect();
+        metrics.sort_by_key(|(name, _)| name.as_str());
+        for (name, value) in metrics.iter().take(MAX_LINES) {
+            let value = Cell::new(Tint::Strong, words::number(**value));
+            table.push(vec![Cell::plain(name), value]);
+        }
+        self.table("Metrics", &table);
+        self.more(metrics.len());
+    }
+
+    fn calls(&mut self, run: &v1::Run) {
+        let calls = run.steps.iter().flat_map(|step| step.calls.iter().map(move |c| (step, c)));
+        let calls: Vec<_> = calls.collect();
+        if calls.is_empty() {
+            return;
+        }
+        let mut table = Columns::new(2, Some(1));
+        let several = run.steps.len() > 1;
+        for (step, call) in calls.iter().take(MAX_LINES) {
+            let outcome = if call.error.is_empty() { "" } else { call.error.as_str() };
+            table.push(vec![
+                Cell::new(Tint::Faint, if several { step.step.as_str() } else { "" }),
+                Cell::plain(calls::call(call)),
+                Cell::plain(words::duration(words::seconds(call.seconds))).right(),
+                Cell::new(Tint::Bad, outcome),
+            ]);
+        }
+        self.table("Calls", &table);
+        self.more(calls.len());
+    }
+
+    fn files(&mut self, run: &v1::Run) {
+        let mut table = Columns::new(2, Some(1));
+        let several = run.steps.len() > 1;
+        let mut count = 0;
+        for step in &run.steps {
+            let name = if several { step.step.as_str() } else { "" };
+            for artifact in &step.artifacts {
+                count += 1;
+                if count <= MAX_LINES {
+                    table.push(file_row(name, artifact));
+                }
+            }
+        }
+        if count > 0 {
+            self.table("Files", &table);
+            self.more(count);
+        }
+    }
+
+    fn more(&mut self, count: usize) {
+        if count > MAX_LINES {
+            let text = format!("  … and {} more, see --json", count - MAX_LINES);
+            let text = self.look.paint.paint(Tint::Faint, &text);
+            self.line(&text);
+        }
+    }
+}
+
+fn file_row(step: &str, artifact: &common::Artifact) -> Vec<Cell> {
+    let kind = json::kind(artifact);
+    let size = if kind == "file" { size(artifact) } else { kind.to_owned() };
+    vec![Cell::new(Tint::Faint, step), Cell::plain(&artifact.path), Cell::plain(size).right()]
+}
+
+fn size(artifact: &common::Artifact) -> String {
+    words::bytes(u64::try_from(artifact.size_bytes).unwrap_or_default())
+}
+
+fn pipeline(run: &v1::Run) -> String {
+    if run.target.is_empty() || run.target == run.pipeline {
+        run.pipeline.clone()
+    } else {
+        format!("{} ({})", run.pipeline, run.target)
+    }
+}
+
+fn code(run: &v1::Run) -> String {
+    let mut parts = Vec::new();
+    if let Some(git) = run.git.as_ref().filter(|git| !git.commit.is_empty()) {
+        let commit = git.commit.get(..10).unwrap_or(&git.commit);
+        let on = if git.branch.is_empty() { String::new() } else { format!(" on {}", git.branch) };
+        parts.push(format!("{commit}{on}{}", if git.dirty { ", with changes" } else { "" }));
+    }
+    if !run.snapshot.is_empty() {
+        parts.push(format!("snapshot {}", run.snapshot.get(..12).unwrap_or(&run.snapshot)));
+    }
+    parts.join(" · ")
+}
+
+fn parent(run: &v1::Run) -> String {
+    if run.parent_run_id.is_empty() {
+        String::new()
+    } else {
+        format!("{} of {}", run.kind, run.parent_run_id)
+    }
+}
+
+/// Success needs no word beside its symbol.
+fn shown_state(state: StepState) -> &'static str {
+    if state == StepState::Succeeded { "" } else { state.word() }
+}
+
+fn tries(step: &v1::Step) -> String {
+    if step.attempts.len() > 1 {
+        format!("{} attempts", step.attempts.len())
+    } else {
+        String::new()
+    }
+}
+
+fn peak(usage: &common::ResourceUsage) -> String {
+    words::bytes(usage.peak_memory_bytes)
+}
+
+fn cpu(usage: &common::ResourceUsage) -> String {
+    let time = usage.cpu_time.as_ref().map(words::cpu).unwrap_or_default();
+    format!("{} cpu", words::duration(time))
+}

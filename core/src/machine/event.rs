@@ -1,0 +1,107 @@
+use crate::{AttemptNumber, Failure, RunState, StepIndex, StepState, Timestamp};
+
+/// How a running attempt is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Ask, wait the grace period, kill.
+    Politely,
+    AtOnce,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Succeeded,
+    /// For good or for the retry policy to say.
+    Failed(Failure),
+    /// Stopped, as the worker says; without a cancellation of the run it counts as a loss.
+    Cancelled,
+}
+
+/// What happens to a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// Once, before all else.
+    Begin,
+    /// A ready step was given to a worker, as the attempt with the next number.
+    Granted {
+        step: StepIndex,
+    },
+    /// The worker says that the attempt runs.
+    Started {
+        step: StepIndex,
+        attempt: AttemptNumber,
+    },
+    /// The attempt ended; `jitter` in 0..1 is for the wait before the next.
+    Ended {
+        step: StepIndex,
+        attempt: AttemptNumber,
+        outcome: Outcome,
+        jitter: f64,
+    },
+    /// The worker never got the attempt or did not start it: its number is free again.
+    GivenBack {
+        step: StepIndex,
+        attempt: AttemptNumber,
+    },
+    /// The wait before the next try is over.
+    BackoffOver {
+        step: StepIndex,
+        attempt: AttemptNumber,
+    },
+    CancelRequested {
+        how: Stop,
+    },
+}
+
+/// What follows. Effects lost in a crash are derived again by [`Machine::derive`](super::Machine::derive).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    /// The step's cell is to be stored and shown. May come twice.
+    StepChanged(StepIndex),
+    /// The run's own state is to be stored and shown.
+    RunChanged,
+    /// The step waits for a worker.
+    Enqueue(StepIndex),
+    /// Send [`Event::BackoffOver`] then.
+    Wait { step: StepIndex, attempt: AttemptNumber, until: Timestamp },
+    /// The worker that has the attempt must end it.
+    Stop { step: StepIndex, attempt: AttemptNumber, how: Stop },
+}
+
+/// Where one step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    pub state: StepState,
+    /// Number of the last attempt; 0 before the first.
+    pub attempt: u32,
+    /// The last attempt is known to run.
+    pub started: bool,
+    /// Retries used, without those after losses.
+    pub retries: u32,
+    /// Retries used after losses.
+    pub losses: u32,
+    /// When a step that backs off is ready again.
+    pub not_before: Option<Timestamp>,
+}
+
+impl Cell {
+    /// A step of which nothing happened yet.
+    pub const NEW: Self = Self {
+        state: StepState::Pending,
+        attempt: 0,
+        started: false,
+        retries: 0,
+        losses: 0,
+        not_before: None,
+    };
+}
+
+/// Where the run itself stands; with the cells, all there is to store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunRecordState {
+    pub state: RunState,
+    pub cancel: Option<Stop>,
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+}

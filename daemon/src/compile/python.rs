@@ -1,0 +1,10 @@
+//! What Python code says of itself without being run: functions, their arguments, imports.
+mod literal;
+mod module;
+mod project;
+mod signature;
+mod target;
+
+pub(super) use project::{Callable, Functions, Project, Unresolved};
+pub(super) use signature::Signature;
+pub(super) use target::Target;

@@ -1,0 +1,135 @@
+//! Memory from the record: at the start, and for runs whose transaction failed.
+
+use std::{collections::HashSet, sync::Arc};
+
+use windlass_core::{AttemptState, Effect, LeaseId, Machine, RunId, WorkerName};
+
+use super::{
+    EngineError,
+    live::{LiveAttempt, LiveRun, RunShared, StepResult, graph},
+    thread::{Engine, describe},
+};
+use crate::{
+    fleet::{LEASE_TTL, LeaseEntry, MAX_WORKERS, Seat},
+    store::{
+        StoreError,
+        live::{StoredRun, load_all, load_one},
+        workers,
+    },
+};
+
+impl Engine {
+    /// Brings back everything that has not ended, with all effects derived again.
+    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
+        for row in workers::list(self.writer.read(), MAX_WORKERS)? {
+            let (record, draining, seen) = (row.record, row.draining, row.seen);
+            let seat = Seat { record, draining, seen, session: None, held: Default::default() };
+            self.fleet.seats.insert(WorkerName(row.name.into()), seat);
+        }
+        let mut effects = Vec::new();
+        for stored in load_all(self.writer.read())? {
+            self.admit(stored, &mut effects)?;
+        }
+        self.sweep_environments();
+        Ok(())
+    }
+
+    /// Puts a stored run into memory.
+    fn admit(&mut self, stored: StoredRun, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        let run = stored.row.run;
+        let graph = graph(&stored.plan).map_err(|_| StoreError::Corrupt { what: "plan" })?;
+        let mut cells: Vec<_> = stored.steps.iter().map(|row| row.cell).collect();
+        let last = stored.steps.iter().map(|row| row.sequence).max().unwrap_or(0);
+        for (attempt, _) in &stored.attempts {
+            let place = usize::try_from(attempt.key.step.0).unwrap_or(usize::MAX);
+            if let Some(cell) = cells.get_mut(place) {
+                cell.started = attempt.state == AttemptState::Running;
+            }
+        }
+        let shared = Arc::new(RunShared::new(run, stored.plan, &stored.record, None));
+        let sequence = stored.row.sequence.max(last);
+        let state = stored.row.machine;
+        let mut live = LiveRun::new(shared, Arc::new(graph), stored.row);
+        live.machine = Machine::restore(Arc::clone(live.machine.graph()), state, cells);
+        live.sequence = sequence;
+        let expires = self.clock.monotonic() + LEASE_TTL;
+        let mut leases: Vec<(LeaseId, LeaseEntry)> = Vec::new();
+        for (row, outputs) in stored.attempts {
+            let (key, step) = (row.key, row.key.step);
+            if row.state.is_terminal() {
+                let changes = row.record.map(|record| record.changes).unwrap_or_default();
+                live.keep_result(step, StepResult { outputs, changes });
+                continue;
+            }
+            let worker = WorkerName(row.worker.into());
+            if let Some(seat) = self.fleet.seats.get_mut(&worker) {
+                seat.held.insert((run, step), live.shared.slots(step));
+            }
+            let path = live.shared.path(step).into();
+            leases.push((row.lease, LeaseEntry { key, path }));
+            let (attempt, lease) = (key.attempt, row.lease);
+            let held = LiveAttempt { attempt, lease, worker, expires, metrics: None };
+            live.live.insert(step, held);
+            self.timers.lease(expires);
+        }
+        self.leases.add(leases);
+        live.machine.derive(effects);
+        self.runs.insert(run, live);
+        let now = self.clock.now();
+        self.enact(run, effects, now);
+        effects.clear();
+        Ok(())
+    }
+
+    /// Makes memory of a run what the record says. Where that fails too the engine ends: a run that
+    /// nobody moves on is worse than a daemon that starts again.
+    pub(super) fn reload(&mut self, run: RunId) {
+        self.queue.remove(run);
+        self.fleet.release_run(run);
+        let environment =
+            self.runs.remove(&run).and_then(|live| live.shared.environment.get().cloned());
+        let reloaded = load_one(self.writer.read(), run).and_then(|stored| match stored {
+            Some(stored) => self.admit(stored, &mut Vec::new()),
+            None => Ok(()),
+        });
+        if let Err(error) = reloaded {
+            let error = EngineError::from(error);
+            tracing::error!(%run, error = describe(&error), "failed to load a run");
+            self.stopping = true;
+        }
+        match (self.runs.get(&run), environment) {
+            (Some(live), Some(environment)) => {
+                live.shared.environment.set(environment).ok();
+            }
+            (Some(_), None) => {}
+            (None, _) => self.leases.remove_run(run),
+        }
+    }
+
+    /// Makes what operators asked of workers what the record says; sessions are closed, so that
+    /// every worker opens a new one.
+    pub(super) fn reload_workers(&mut self) {
+        let stored = match workers::list(self.writer.read(), MAX_WORKERS) {
+            Ok(stored) => stored,
+            Err(error) => return tracing::error!(%error, "failed to load the workers"),
+        };
+        for row in stored {
+            if let Some(seat) = self.fleet.seats.get_mut(&WorkerName(row.name.into())) {
+                seat.draining = row.draining;
+            }
+        }
+    }
+
+    /// Removes the private files of runs that have ended.
+    fn sweep_environments(&self) {
+        let Ok(files) = std::fs::read_dir(&self.environments) else { return };
+        let live: HashSet<String> = self.runs.keys().map(ToString::to_string).collect();
+        for file in files.flatten() {
+            if !live.contains(file.file_name().to_string_lossy().as_ref())
+                && let Err(error) = std::fs::remove_file(file.path())
+            {
+                tracing::warn!(%error, "failed to remove an old private file");
+            }
+        }
+    }
+}

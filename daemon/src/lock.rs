@@ -1,0 +1,175 @@
+//! Makes sure that a home has one daemon.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::PathBuf,
+};
+
+use rustix::fs::FlockOperation;
+use tokio::net::UnixListener;
+use windlass_core::Home;
+
+/// Longest content of a lock file that is read back.
+const MAX_LOCK_BYTES: u64 = 256;
+
+/// The one daemon's hold on its home; let go when dropped, or when the process dies.
+#[derive(Debug)]
+pub struct HomeLock {
+    /// Open, and thereby locked.
+    file: File,
+    home: Home,
+}
+
+/// Why the home could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("a daemon is already running for {home} (pid {pid})")]
+    Held { home: PathBuf, pid: String },
+    #[error("cannot use {path}")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HomeLock {
+    /// Takes the home, without waiting. The home must be prepared.
+    pub fn acquire(home: &Home) -> Result<Self, LockError> {
+        let path = home.daemon_lock();
+        let io = |source: io::Error| LockError::Io { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(io)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                (&file).take(MAX_LOCK_BYTES).read_to_string(&mut text).map_err(io)?;
+                let pid = text.lines().next().unwrap_or("unknown").to_owned();
+                return Err(LockError::Held { home: home.root().to_owned(), pid });
+            }
+            Err(errno) => return Err(io(errno.into())),
+        }
+        let text = format!("{}\n{}\n", std::process::id(), env!("CARGO_PKG_VERSION"));
+        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+        file.write_all(text.as_bytes()).map_err(io)?;
+        Ok(Self { file, home: home.clone() })
+    }
+
+    /// Listens on the home's socket, in place of whatever a daemon that died left there.
+    pub fn listen(&self) -> Result<UnixListener, LockError> {
+        let path = self.home.daemon_socket();
+        let io = |source: io::Error| LockError::Io { path: path.clone(), source };
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        // Nobody else gets past the directory's 0700 before the mode is set.
+        let listener = UnixListener::bind(&path).map_err(io)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(io)?;
+        Ok(listener)
+    }
+
+    /// Takes the socket away and lets go of the home.
+    pub fn release(self) {
+        let path = self.home.daemon_socket();
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "cannot remove {}", path.display());
+        }
+        drop(self.file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::MetadataExt, sync::Barrier, thread};
+
+    use super::*;
+    use crate::home::{Places, locate_home, prepare};
+
+    fn home(dir: &tempfile::TempDir) -> Home {
+        let home = locate_home(Some(dir.path().join("home")), &Places::default()).unwrap();
+        prepare(&home).unwrap();
+        home
+    }
+
+    #[test]
+    fn of_many_starters_one_wins_and_the_rest_learn_its_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, barrier) = (home(&dir), Barrier::new(8));
+        let results: Vec<_> = thread::scope(|scope| {
+            let starters: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        HomeLock::acquire(&home)
+                    })
+                })
+                .collect();
+            starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        // The losers of the very first moment may have read the file before the winner wrote.
+        let error = HomeLock::acquire(&home).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("(pid {})", std::process::id())), "{error}");
+        drop(results);
+        HomeLock::acquire(&home).unwrap();
+    }
+
+    #[test]
+    fn another_process_holds_the_lock_until_it_dies() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&dir);
+        let script = "exec 9>>\"$0\"; flock -x 9; echo 4711 >\"$0\"; echo held; read line";
+        let mut holder = std::process::Command::new("sh")
+            .args(["-c", script])
+            .arg(home.daemon_lock())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut held = [0; 5];
+        holder.stdout.as_mut().unwrap().read_exact(&mut held).unwrap();
+
+        let error = HomeLock::acquire(&home).unwrap_err();
+        assert!(matches!(error, LockError::Held { pid, .. } if pid == "4711"));
+
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        HomeLock::acquire(&home).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_private_and_a_stale_one_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&dir);
+        let lock = HomeLock::acquire(&home).unwrap();
+        drop(lock.listen().unwrap());
+        assert!(home.daemon_socket().exists(), "a dead daemon leaves its socket");
+
+        let _listener = lock.listen().unwrap();
+        let mode = fs::metadata(home.daemon_socket()).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        lock.release();
+        assert!(!home.daemon_socket().exists());
+    }
+
+    #[tokio::test]
+    async fn a_home_with_a_long_path_has_a_working_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("x".repeat(100)).join("y".repeat(100));
+        let runtime = dir.path().join("short");
+        fs::create_dir(&runtime).unwrap();
+        let places = Places { runtime_dir: Some(runtime.into()), ..Places::default() };
+        let home = locate_home(Some(root), &places).unwrap();
+        prepare(&home).unwrap();
+        let lock = HomeLock::acquire(&home).unwrap();
+        let _listener = lock.listen().unwrap();
+        tokio::net::UnixStream::connect(home.daemon_socket()).await.unwrap();
+    }
+}

@@ -1,0 +1,126 @@
+use std::{borrow::Cow, sync::Arc};
+
+use tokio::sync::Semaphore;
+use tonic::Status;
+use windlass_blobs::{Node, Store, StoreError, Tree};
+use windlass_core::Digest;
+use windlass_proto::api::v1::{ErrorReason, ParamValues, PipelineError, RunSource};
+use windlass_proto::common::v1::Plan;
+
+use super::status::{internal, invalid, invalid_pipeline, status};
+use crate::compile::{self, SnapshotFiles};
+
+/// Most pipelines that compile at the same time.
+const MAX_PARALLEL: usize = 2;
+
+/// Longest tree of a snapshot, in bytes.
+const MAX_TREE_BYTES: u64 = 64 << 20;
+
+/// Longest file that the compiler reads, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Compiles pipelines off the engine's thread and off the async ones. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Compiler {
+    blobs: Store,
+    turns: Arc<Semaphore>,
+}
+
+impl Compiler {
+    pub(crate) fn new(blobs: Store) -> Self {
+        Self { blobs, turns: Arc::new(Semaphore::new(MAX_PARALLEL)) }
+    }
+
+    /// The plan of a run.
+    pub(super) async fn compile(
+        &self,
+        source: RunSource,
+        values: ParamValues,
+    ) -> Result<Plan, Status> {
+        let plan = self.with_files(source.snapshot.clone(), move |files| {
+            compile::compile(&source, &values, files)
+        });
+        plan.await?.map_err(invalid_pipeline)
+    }
+
+    /// The mistakes of a pipeline.
+    pub(super) async fn check(&self, source: RunSource) -> Result<Vec<PipelineError>, Status> {
+        let snapshot = source.snapshot.clone();
+        self.with_files(snapshot, move |files| compile::check(&source, files)).await
+    }
+
+    /// The plan of a run with other values.
+    pub(super) async fn rebind(
+        &self,
+        snapshot: String,
+        old: Plan,
+        values: ParamValues,
+    ) -> Result<Plan, Status> {
+        let plan = self.with_files(snapshot, move |files| compile::rebind(&old, &values, files));
+        plan.await?.map_err(invalid_pipeline)
+    }
+
+    /// The JSON Schema of the pipeline file.
+    pub(super) fn schema() -> String {
+        compile::schema()
+    }
+
+    async fn with_files<T: Send + 'static>(
+        &self,
+        snapshot: String,
+        work: impl FnOnce(&dyn SnapshotFiles) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let blobs = self.blobs.clone();
+        let worked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let files = ProjectFiles::open(blobs, &snapshot)?;
+            Ok(work(&files))
+        });
+        worked.await.map_err(|error| internal(&error))?
+    }
+}
+
+/// The files of a snapshot, out of the store of blobs.
+struct ProjectFiles {
+    blobs: Store,
+    tree: Tree,
+}
+
+impl ProjectFiles {
+    fn open(blobs: Store, snapshot: &str) -> Result<Self, Status> {
+        let digest: Digest =
+            snapshot.parse().map_err(|_| invalid("source.snapshot", "is no digest"))?;
+        let text = blobs.read(&digest, MAX_TREE_BYTES).map_err(|error| blob_error(&error))?;
+        let tree = Tree::parse(&text)
+            .map_err(|error| invalid("source.snapshot", format!("is no tree: {error}")))?;
+        Ok(Self { blobs, tree })
+    }
+}
+
+impl SnapshotFiles for ProjectFiles {
+    fn read(&self, path: &str) -> Option<Cow<'_, [u8]>> {
+        let Some(Node::File(file)) = self.tree.get(path) else { return None };
+        match self.blobs.read(&file.digest, MAX_FILE_BYTES) {
+            Ok(bytes) => Some(Cow::Owned(bytes)),
+            Err(error) => {
+                tracing::warn!(path, %error, "a file of a snapshot cannot be read");
+                None
+            }
+        }
+    }
+
+    fn paths(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tree.files().map(|(path, _)| path))
+    }
+}
+
+/// Why a blob cannot be used.
+pub(super) fn blob_error(error: &StoreError) -> Status {
+    match error {
+        StoreError::Missing { .. } => status(ErrorReason::BlobNotFound, error.to_string()),
+        StoreError::Corrupt { .. } => status(ErrorReason::BlobCorrupt, error.to_string()),
+        StoreError::TooLarge { .. } => status(ErrorReason::LimitExceeded, error.to_string()),
+        _ => internal(error),
+    }
+}

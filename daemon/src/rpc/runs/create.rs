@@ -1,0 +1,189 @@
+//! How a run comes to be: from files and parameters, or from another run.
+
+use std::{collections::HashMap, sync::Arc};
+
+use prost::bytes::Bytes;
+use tonic::Status;
+use uuid::Uuid;
+use windlass_core::RunId;
+use windlass_proto::api::v1::{
+    CreateRunRequest, CreateRunResponse, ErrorReason, RerunRunRequest, RerunRunResponse, Run,
+};
+use windlass_proto::common::v1::Plan;
+
+use super::{RunsRpc, fields};
+use crate::{
+    engine::{CallerVariables, NewRun},
+    rpc::{
+        engine_status::bad_graph,
+        find,
+        status::{internal, invalid, status},
+    },
+    space,
+    store::{details, names, records::RunRecord, requests, runs},
+};
+
+/// What is known of a run before it has an id.
+struct Draft {
+    request: Uuid,
+    name: Option<String>,
+    plan: Plan,
+    /// Without what the engine knows better.
+    run: Run,
+    left_out: String,
+    environment: HashMap<String, Bytes>,
+}
+
+impl RunsRpc {
+    pub(super) async fn create(
+        &self,
+        request: CreateRunRequest,
+    ) -> Result<CreateRunResponse, Status> {
+        let id = fields::request_id(&request.request_id)?;
+        if let Some(run) = self.earlier(id).await? {
+            return Ok(CreateRunResponse { run: Some(run), replayed: true });
+        }
+        let name = fields::name(request.name)?;
+        fields::labels(&request.labels)?;
+        fields::note(&request.note)?;
+        fields::git(request.git.as_ref())?;
+        fields::short("user", &request.user)?;
+        fields::short("host", &request.host)?;
+        fields::environment(&request.environment)?;
+        let (source, target) = fields::source(request.source)?;
+        let run = Run {
+            labels: request.labels,
+            note: request.note,
+            git: request.git,
+            snapshot: source.snapshot.clone(),
+            user: request.user,
+            host: request.host,
+            kind: "run".to_owned(),
+            target,
+            ..Run::default()
+        };
+        let left_out = source.left_out.clone();
+        let plan = self.compiler.compile(source, request.params.unwrap_or_default()).await?;
+        let environment = request.environment;
+        let draft = Draft { request: id, name, plan, run, left_out, environment };
+        let (run, replayed) = self.submit(draft).await?;
+        Ok(CreateRunResponse { run: Some(run), replayed })
+    }
+
+    pub(super) async fn rerun(&self, request: RerunRunRequest) -> Result<RerunRunResponse, Status> {
+        let id = fields::request_id(&request.request_id)?;
+        if let Some(run) = self.earlier(id).await? {
+            return Ok(RerunRunResponse { run: Some(run), replayed: true });
+        }
+        let name = fields::name(request.name)?;
+        fields::labels(&request.labels)?;
+        fields::note(&request.note)?;
+        fields::short("user", &request.user)?;
+        fields::short("host", &request.host)?;
+        fields::environment(&request.environment)?;
+        let values = request.params.unwrap_or_default();
+        if !values.env.is_empty() {
+            return Err(invalid("params.env", "must be empty: a rerun has the old run's values"));
+        }
+        let text = super::run_text(request.run)?;
+        let old = self.readers.read(move |conn| {
+            let row = match find::run(names::resolve(conn, &text)?, &text) {
+                Ok(row) => row,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let record = runs::record(conn, row.run)?.unwrap_or_default();
+            let plan = details::plan(conn, row.run)?;
+            Ok(Ok((row, record, plan)))
+        });
+        let (row, RunRecord { run: api, left_out }, plan) = old.await??;
+        let old = api.unwrap_or_default();
+        let plan = self.compiler.rebind(old.snapshot.clone(), plan, values).await?;
+        let run = Run {
+            labels: request.labels,
+            note: request.note,
+            user: request.user,
+            host: request.host,
+            kind: "rerun".to_owned(),
+            parent_run_id: row.run.to_string(),
+            git: old.git,
+            snapshot: old.snapshot,
+            target: old.target,
+            ..Run::default()
+        };
+        let environment = request.environment;
+        let draft = Draft { request: id, name, plan, run, left_out, environment };
+        let (run, replayed) = self.submit(draft).await?;
+        Ok(RerunRunResponse { run: Some(run), replayed })
+    }
+
+    /// The run that the request made earlier.
+    async fn earlier(&self, request: Uuid) -> Result<Option<Run>, Status> {
+        let now = self.clock.now();
+        let found = self.readers.read(move |conn| match requests::find(conn, request, now)? {
+            Some(run) => Ok(Some((run, details::run(conn, run)?))),
+            None => Ok(None),
+        });
+        match found.await? {
+            Some((run, None)) => Err(gone(run)),
+            Some((_, found)) => Ok(found),
+            None => Ok(None),
+        }
+    }
+
+    /// Creates the run: the private file first, so that a run that is there has its environment.
+    async fn submit(&self, draft: Draft) -> Result<(Run, bool), Status> {
+        if let Some(reason) = space::read_only_reason(&self.home) {
+            return Err(status(ErrorReason::ReadOnly, reason));
+        }
+        let steps = u32::try_from(draft.plan.steps.len()).unwrap_or(u32::MAX);
+        if steps > self.limits.max_steps {
+            let told = format!("{steps} steps; a run has at most {}", self.limits.max_steps);
+            return Err(status(ErrorReason::LimitExceeded, told));
+        }
+        let Draft { request, name, plan, mut run, left_out, environment } = draft;
+        run.params = details::params(&plan);
+        run.environment_digests = self.environments.digests(&environment);
+        let variables: Option<CallerVariables> =
+            (!environment.is_empty()).then(|| Arc::new(environment));
+        let id = self.engine.new_run_id();
+        if let Some(variables) = &variables {
+            self.save_environment(id, variables).await?;
+        }
+        let record = RunRecord { run: Some(run), left_out };
+        let kept = variables.is_some();
+        let made = NewRun::new((id, request), name, record.clone(), plan, variables);
+        let result = match made {
+            Ok(new) => self.engine.create(new).await.map_err(Status::from),
+            Err(error) => Err(bad_graph(&error)),
+        };
+        if kept && !result.as_ref().is_ok_and(|created| created.row.is_some()) {
+            let environments = self.environments.clone();
+            tokio::task::spawn_blocking(move || environments.discard(id)).await.ok();
+        }
+        let created = result?;
+        match created.row {
+            Some(row) => Ok((row.to_api(record), false)),
+            None => Ok((self.by_id(created.run).await?, true)),
+        }
+    }
+
+    async fn save_environment(
+        &self,
+        run: RunId,
+        variables: &CallerVariables,
+    ) -> Result<(), Status> {
+        let (environments, variables) = (self.environments.clone(), Arc::clone(variables));
+        let saved = tokio::task::spawn_blocking(move || environments.save(run, &variables)).await;
+        saved.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
+    }
+
+    /// One run, without steps.
+    pub(super) async fn by_id(&self, run: RunId) -> Result<Run, Status> {
+        let found = self.readers.read(move |conn| details::run(conn, run)).await?;
+        found.ok_or_else(|| gone(run))
+    }
+}
+
+fn gone(run: RunId) -> Status {
+    status(ErrorReason::RunNotFound, format!("run {run} was deleted"))
+}

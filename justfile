@@ -1,0 +1,15 @@
+# The checks that CI runs.
+test:
+    ./scripts/test
+
+# Prints the rows of docs/benchmarks.md, all or those named: `just bench 1 3 7`.
+bench *rows:
+    cargo build --release -p windlass
+    python3 scripts/bench.py {{rows}}
+
+# Licences, sources and duplicates of the dependencies; needs cargo-deny.
+deny:
+    cargo deny check licenses bans sources
+
+fmt:
+    cargo fmt --all

@@ -1,0 +1,233 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tonic::Request;
+use windlass_proto::api::v1::run_service_client::RunServiceClient;
+use windlass_proto::api::v1::run_source::Target;
+use windlass_proto::api::v1::{CreateRunRequest, RunSource};
+use windlass_proto::common::v1::{PipelineSpec, ShellAction, StepSpec, step_spec};
+use windlass_tests::{SOON, World, alive, kill, step, until};
+
+/// A small generator, so that a failure can be run again with the seed it printed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+const STEPS: &str = "version: 1\nsteps:\n\
+  \x20 a: {run: 'echo a one; sleep 0.3; echo a two; echo a >> $RAN'}\n\
+  \x20 b: {run: 'echo b > file; echo b >> $RAN'}\n\
+  \x20 c: {run: 'cat file; for i in $(seq 200); do echo line $i; done; sleep 0.1; echo c >> $RAN'}\n";
+
+/// Kills of daemon and worker at random moments under load: every acknowledged run is there, ends
+/// well, ran each step once, and its logs have every byte once.
+#[test]
+fn random_kills_lose_nothing_and_double_nothing() {
+    let mut world = World::new();
+    world.put("p.yaml", STEPS);
+    world.run(&["p.yaml"]);
+    let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
+    let mut acknowledged = HashMap::new();
+    let end = Instant::now() + Duration::from_secs(25);
+    let mut kills = 0;
+    while Instant::now() < end {
+        let ran = world.top().join(format!("ran-{}", acknowledged.len()));
+        world.set("RAN", ran.to_string_lossy());
+        let answer = world.w(["submit", "p.yaml", "--json"]);
+        if answer.code == 0 {
+            acknowledged.insert(answer.json()["run_id"].as_str().unwrap().to_owned(), ran);
+        }
+        let what = if chance.below(3) == 0 { "worker" } else { "daemon" };
+        for pid in world.services(what) {
+            wait(Duration::from_millis(chance.below(400)));
+            kill(pid);
+            kills += 1;
+        }
+    }
+    assert!(kills >= 20 && acknowledged.len() >= 10, "{kills} kills, {} runs", acknowledged.len());
+    for (run, ran) in &acknowledged {
+        let ended = world.w(["wait", run]);
+        let shown = world.show(run);
+        assert_eq!(ended.code, 0, "{shown:#}\n{}", ended.stderr);
+        for name in ["a", "b", "c"] {
+            let tries = step(&shown, name)["attempts"].as_array().unwrap().len();
+            assert_eq!(tries, 1, "{name} of {shown:#}");
+        }
+        assert_eq!(std::fs::read_to_string(ran).unwrap(), "a\nb\nc\n", "each step ran once");
+        let lines: String = (1..=200).map(|i| format!("line {i}\n")).collect();
+        assert_eq!(world.w(["logs", &format!("{run}/c")]).exits(0).text(), format!("b\n{lines}"));
+        assert_eq!(world.w(["logs", &format!("{run}/a")]).exits(0).text(), "a one\na two\n");
+    }
+    let listed = world.w(["ls", "--limit", "1000", "--json"]).json();
+    assert!(listed.as_array().unwrap().len() > acknowledged.len());
+}
+
+#[expect(clippy::disallowed_methods, reason = "a random moment is the point")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// The keeper dies: its attempts are lost, their trees are dead, and `retry` speaks.
+#[test]
+fn keeper_killed_means_lost_and_retried() {
+    let world = World::new();
+    let mark = format!("kept-{}-{}", std::process::id(), world.top().display()).replace('/', "_");
+    world.put(
+        "p.yaml",
+        format!(
+            "version: 1\nsteps:\n  a: {{run: 'echo up; (setsid sh -c \"sleep 300; : {mark}\" &) ; \
+             test $WINDLASS_ATTEMPT = 2 || sleep 300', retry: {{times: 2, backoff: 10ms, on: [lost]}}}}\n"
+        ),
+    );
+    let run = world.submit(&["p.yaml"]);
+    until(SOON, "the start", || (!alive(&mark).is_empty()).then_some(()));
+    let old = alive(&mark);
+    world.services("keeper").into_iter().for_each(kill);
+    let start = Instant::now();
+    world.w(["wait", &run]).exits(0);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    let shown = world.show(&run);
+    let tries = step(&shown, "a")["attempts"].as_array().unwrap();
+    let states: Vec<_> = tries.iter().map(|t| &t["state"]).collect();
+    assert_eq!(states, ["lost", "succeeded"], "{shown:#}");
+    until(Duration::from_secs(5), "the end of the old tree", || {
+        old.iter().all(|pid| !alive(&mark).contains(pid)).then_some(())
+    });
+}
+
+/// Without leave to retry, a lost attempt fails the step, saying why.
+#[test]
+fn lost_without_retry_fails() {
+    let world = World::new();
+    world.put("p.yaml", "version: 1\nsteps:\n  a: {run: 'echo up; sleep 300'}\n");
+    let run = world.submit(&["p.yaml"]);
+    until(SOON, "the first line", || {
+        (world.w(["logs", &format!("{run}/a")]).text() == "up\n").then_some(())
+    });
+    world.services("keeper").into_iter().for_each(kill);
+    world.w(["wait", &run]).exits(1);
+    let shown = world.show(&run);
+    assert_eq!(step(&shown, "a")["attempts"][0]["state"], "lost", "{shown:#}");
+}
+
+/// A graceful stop leaves steps running; the next daemon takes them back.
+#[test]
+fn stop_and_start_in_mid_step() {
+    let world = World::new();
+    world.put(
+        "p.yaml",
+        "version: 1\nsteps:\n  a: {run: 'echo one; sleep 1.5; echo two'}\n  b: {run: echo three}\n",
+    );
+    let run = world.submit(&["p.yaml"]);
+    until(SOON, "the first line", || {
+        (world.w(["logs", &format!("{run}/a")]).text() == "one\n").then_some(())
+    });
+    world.w(["daemon", "stop"]).exits(0);
+    until(SOON, "the end of worker and daemon", || {
+        (world.services("worker").is_empty() && world.services("daemon").is_empty()).then_some(())
+    });
+    world.w(["wait", &run]).exits(0);
+    let shown = world.show(&run);
+    assert_eq!(step(&shown, "a")["attempts"].as_array().unwrap().len(), 1, "{shown:#}");
+    assert_eq!(world.w(["logs", &format!("{run}/a")]).text(), "one\ntwo\n");
+}
+
+/// The same request twice, also at once and across a restart, is one run.
+#[tokio::test]
+async fn repeated_requests_have_one_effect() {
+    let world = World::new();
+    let step = StepSpec {
+        name: "a".into(),
+        action: Some(step_spec::Action::Run(ShellAction { script: "true".into() })),
+        ..StepSpec::default()
+    };
+    let spec = PipelineSpec { name: "twice".into(), steps: vec![step], ..PipelineSpec::default() };
+    let request = CreateRunRequest {
+        request_id: uuid::Uuid::new_v4().to_string(),
+        source: Some(RunSource { target: Some(Target::Spec(spec)), ..RunSource::default() }),
+        ..CreateRunRequest::default()
+    };
+    let mut client = RunServiceClient::new(world.channel().await);
+    let mut other = client.clone();
+    let (one, two) = tokio::join!(
+        client.create_run(request.clone()),
+        other.create_run(Request::new(request.clone()))
+    );
+    let (one, two) = (one.unwrap().into_inner(), two.unwrap().into_inner());
+    assert_eq!(one.run.as_ref().unwrap().run_id, two.run.unwrap().run_id);
+    assert!(one.replayed != two.replayed);
+
+    kill(world.daemon_pid());
+    let mut client = RunServiceClient::new(world.channel().await);
+    let three = client.create_run(request).await.unwrap().into_inner();
+    assert!(three.replayed);
+    assert_eq!(three.run.unwrap().run_id, one.run.unwrap().run_id);
+    assert_eq!(world.w(["ls", "--json"]).json().as_array().unwrap().len(), 1);
+}
+
+/// The daemon is killed at each of its first writes and syncs in turn; whatever a client was told
+/// is there afterwards, and the database is whole.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how thorough to be is the caller's choice")]
+fn every_crash_point_of_a_submission() {
+    let crashes = if std::env::var_os("WINDLASS_ALL_CRASH_POINTS").is_some() { 500 } else { 12 };
+    let mut told = 0;
+    for call in ["fdatasync", "pwrite64"] {
+        for point in 1..=crashes {
+            told += usize::from(crash_at(call, point * 3));
+        }
+    }
+    assert!(told > 0, "no submission was ever acknowledged");
+}
+
+/// True where the submission had been acknowledged before the crash.
+fn crash_at(call: &str, point: u32) -> bool {
+    let world = World::new();
+    world.put("p.yaml", "version: 1\nsteps:\n  a: {run: 'echo x > f'}\n  b: {run: cat f}\n");
+    world.run(&["p.yaml"]);
+    world.w(["daemon", "stop"]).exits(0);
+    let windlass = world.command(["daemon"]);
+    let inject = format!("inject={call}:signal=SIGKILL:when={point}");
+    let mut daemon = std::process::Command::new("strace");
+    daemon.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    daemon.arg(windlass.get_program()).arg("daemon").env("WINDLASS_HOME", world.home());
+    let mut daemon = daemon.current_dir(world.project()).spawn().unwrap();
+    until(SOON, "the daemon under strace", || {
+        let up = world.w(["daemon", "status", "--json"]).code == 0;
+        (up || daemon.try_wait().unwrap().is_some()).then_some(())
+    });
+    let submitted = world.w(["submit", "p.yaml", "--json"]);
+    let acknowledged = submitted.code == 0;
+    if acknowledged {
+        let run = submitted.json()["run_id"].as_str().unwrap().to_owned();
+        world.w(["wait", &run]).exits(0);
+        let shown = world.show(&run);
+        for name in ["a", "b"] {
+            assert_eq!(
+                step(&shown, name)["attempts"].as_array().unwrap().len(),
+                1,
+                "{call} {point}"
+            );
+        }
+        assert_eq!(world.w(["logs", &format!("{run}/b")]).text(), "x\n", "{call} {point}");
+    }
+    world.w(["daemon", "stop"]);
+    until(SOON, "the end of the daemon", || daemon.try_wait().unwrap());
+    assert_eq!(integrity(&world), "ok", "{call} {point}");
+    acknowledged
+}
+
+fn integrity(world: &World) -> Value {
+    let script = "import sqlite3, sys, json; c = sqlite3.connect(sys.argv[1]); \
+                  print(json.dumps(c.execute('PRAGMA integrity_check').fetchone()[0]))";
+    let database = world.home().join("windlass.db");
+    let done = std::process::Command::new("python3").args(["-c", script]).arg(database).output();
+    serde_json::from_slice(&done.unwrap().stdout).unwrap()
+}
