@@ -137,12 +137,14 @@ impl Drop for Stage {
                 println!("--- {log}\n{text}");
             }
         }
+        // Politely: whoever leaves takes along what is mounted.
+        if let Some(mut child) = self.worker.take() {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+            child.wait().ok();
+        }
         for pid in keepers(self.home.root()) {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
-        }
-        if let Some(mut child) = self.worker.take() {
-            child.kill().ok();
-            child.wait().ok();
         }
         until("the keeper is gone", || keepers(self.home.root()).is_empty());
     }
