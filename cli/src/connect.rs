@@ -26,7 +26,14 @@ use windlass_proto::api::v1::{
     system_service_client::SystemServiceClient,
 };
 
-use crate::{config::Config, error::CliError};
+use crate::{
+    config::Config,
+    error::{CliError, connection_lost, reason, shutting_down},
+};
+
+/// Tries of a call that the daemon could not take, and the first pause between two.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a daemon may take from its start to its first answer.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -183,6 +190,32 @@ pub(crate) async fn answer<T>(
     let limit = CALL_LIMIT.as_secs();
     let late = |_| CliError::Unreachable(format!("the daemon gave no answer for {limit} s"));
     Ok(Box::pin(timeout(CALL_LIMIT, call)).await.map_err(late)??.into_inner())
+}
+
+/// Calls again where the daemon went away or had too much to do; every such call carries an id
+/// or may be repeated.
+pub(crate) async fn insist<T, F>(link: &Link, mut call: impl FnMut() -> F) -> Result<T, CliError>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        let error = match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(error) => error,
+        };
+        let busy = reason(&error).is_some_and(|reason| reason == "BUSY");
+        let away = connection_lost(&error) || shutting_down(&error);
+        if !(busy || away) {
+            return Err(error.into());
+        }
+        sleep(pause).await;
+        pause *= 2;
+        if away {
+            link.revive().await?;
+        }
+    }
+    Ok(call().await?.into_inner())
 }
 
 /// Says that nobody answers at this home's socket.

@@ -4,7 +4,7 @@ use windlass_core::nearest;
 use windlass_proto::api::v1;
 
 use crate::{
-    connect::{Link, answer},
+    connect::{Link, insist},
     error::CliError,
 };
 
@@ -32,16 +32,22 @@ impl std::str::FromStr for Reference {
 
 /// A run with everything that is recorded of it.
 pub(crate) async fn run(link: &Link, name: &str) -> Result<v1::Run, CliError> {
-    let request = v1::GetRunRequest { run: name.to_owned(), without_steps: false };
-    let answer = answer(link.runs().get_run(request)).await?;
-    answer.run.ok_or_else(|| CliError::refused(format!("no run `{name}`")))
+    get(link, name, false).await?.ok_or_else(|| CliError::refused(format!("no run `{name}`")))
 }
 
 /// A run without its steps.
 pub(crate) async fn run_alone(link: &Link, name: &str) -> Result<v1::Run, CliError> {
-    let request = v1::GetRunRequest { run: name.to_owned(), without_steps: true };
-    let answer = answer(link.runs().get_run(request)).await?;
-    answer.run.ok_or_else(|| CliError::refused(format!("no run `{name}`")))
+    get(link, name, true).await?.ok_or_else(|| CliError::refused(format!("no run `{name}`")))
+}
+
+/// Reading may be repeated, so a daemon that goes away in between is waited for.
+async fn get(link: &Link, name: &str, without_steps: bool) -> Result<Option<v1::Run>, CliError> {
+    let request = v1::GetRunRequest { run: name.to_owned(), without_steps };
+    let get = || {
+        let (mut runs, request) = (link.runs(), request.clone());
+        async move { runs.get_run(request).await }
+    };
+    Ok(insist(link, get).await?.run)
 }
 
 /// The step of that name.

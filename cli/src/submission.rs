@@ -5,27 +5,20 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use prost::bytes::Bytes;
-use tokio::time::sleep;
-use tonic::{Response, Status};
 use uuid::Uuid;
 use windlass_proto::api::v1::{self, NamedText, ParamValues};
 
 use crate::{
     config::Config,
-    connect::Link,
-    error::{CliError, connection_lost, reason, shutting_down},
+    connect::{Link, insist},
+    error::CliError,
     project::Project,
     settings::Settings,
     snapshot,
 };
-
-/// Tries of a call that the daemon could not take, and the first pause between two.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Prefix of the variables that set parameters.
 const PARAM_VARIABLE: &str = "WINDLASS_PARAM_";
@@ -151,32 +144,6 @@ pub(crate) async fn upload(
     let (taken, link) = (taken?, link?);
     taken.upload(config, &link).await?;
     Ok((taken, link))
-}
-
-/// Calls again where the daemon went away or had too much to do; every such call carries an id
-/// or may be repeated.
-pub(crate) async fn insist<T, F>(link: &Link, mut call: impl FnMut() -> F) -> Result<T, CliError>
-where
-    F: Future<Output = Result<Response<T>, Status>>,
-{
-    let mut pause = PAUSE;
-    for _ in 1..TRIES {
-        let error = match call().await {
-            Ok(answer) => return Ok(answer.into_inner()),
-            Err(error) => error,
-        };
-        let busy = reason(&error).is_some_and(|reason| reason == "BUSY");
-        let away = connection_lost(&error) || shutting_down(&error);
-        if !(busy || away) {
-            return Err(error.into());
-        }
-        sleep(pause).await;
-        pause *= 2;
-        if away {
-            link.revive().await?;
-        }
-    }
-    Ok(call().await?.into_inner())
 }
 
 impl Parameters {

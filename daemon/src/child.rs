@@ -28,6 +28,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// How often a worker that is not our child is looked at.
 const FOREIGN_WORKER: Duration = Duration::from_millis(500);
 
+/// How often a worker that was asked to leave is looked at.
+const LEAVING: Duration = Duration::from_millis(20);
+
 /// A worker that lived for so long was healthy: the next one is started at once.
 const HEALTHY: Duration = Duration::from_secs(60);
 
@@ -59,6 +62,24 @@ pub(crate) async fn keep_alive(
         }
         // Either way we go round; the loop looks at `stop`.
         timeout(pause, stop.cancelled()).await.ok();
+    }
+    if timeout(LEAVE, send_away(&home)).await.is_err() {
+        tracing::warn!("a worker that an earlier daemon started does not leave");
+    }
+}
+
+/// Asks a worker that is not our child to leave, and waits until it has.
+async fn send_away(home: &Home) {
+    let mut asked = false;
+    while is_held(home) {
+        let pid = std::fs::read_to_string(home.worker_lock()).unwrap_or_default();
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw)
+            && !asked
+        {
+            // It holds the lock, so the number is its own.
+            asked = kill_process(pid, Signal::TERM).is_ok();
+        }
+        tokio::time::sleep(LEAVING).await;
     }
 }
 

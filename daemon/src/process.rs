@@ -24,6 +24,7 @@ use crate::{
     home::{HomeError, prepare},
     lock::{HomeLock, LockError},
     server::{self, DaemonError},
+    store,
 };
 
 /// Size from which the log of a daemon in the background is put aside at its start.
@@ -95,6 +96,9 @@ pub fn run(config: Config, filter: Option<&str>) -> Result<ExitCode, ProcessErro
 }
 
 async fn serve(config: Config, lock: &HomeLock) -> Result<(), ProcessError> {
+    // Whoever can connect finds a daemon that will serve.
+    store::check_version(&config.home.database())
+        .map_err(|error| DaemonError::Runs(Box::new(error)))?;
     let listener = lock.listen()?;
     let stop = CancellationToken::new();
     let version = env!("CARGO_PKG_VERSION");

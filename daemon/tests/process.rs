@@ -1,4 +1,5 @@
 //! The daemon as a process: its lock, its socket, its end.
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::{
     fs,

@@ -3,9 +3,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tonic::Request;
+use windlass_proto::api::v1::blob_service_client::BlobServiceClient;
 use windlass_proto::api::v1::run_service_client::RunServiceClient;
 use windlass_proto::api::v1::run_source::Target;
-use windlass_proto::api::v1::{CreateRunRequest, RunSource};
+use windlass_proto::api::v1::{CreateRunRequest, RunSource, UploadBlobsRequest};
 use windlass_proto::common::v1::{PipelineSpec, ShellAction, StepSpec, step_spec};
 use windlass_tests::{SOON, World, alive, kill, step, until};
 
@@ -32,6 +33,7 @@ const STEPS: &str = "version: 1\nsteps:\n\
 fn random_kills_lose_nothing_and_double_nothing() {
     let mut world = World::new();
     world.put("p.yaml", STEPS);
+    world.set("RAN", "/dev/null");
     world.run(&["p.yaml"]);
     let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
     let mut acknowledged = HashMap::new();
@@ -149,12 +151,26 @@ async fn repeated_requests_have_one_effect() {
         ..StepSpec::default()
     };
     let spec = PipelineSpec { name: "twice".into(), steps: vec![step], ..PipelineSpec::default() };
+    let channel = world.channel().await;
+    let empty = UploadBlobsRequest {
+        digest: blake3::hash(b"").to_hex().to_string(),
+        ..UploadBlobsRequest::default()
+    };
+    let snapshot = empty.digest.clone();
+    BlobServiceClient::new(channel.clone())
+        .upload_blobs(tokio_stream::iter([empty]))
+        .await
+        .unwrap();
     let request = CreateRunRequest {
         request_id: uuid::Uuid::new_v4().to_string(),
-        source: Some(RunSource { target: Some(Target::Spec(spec)), ..RunSource::default() }),
+        source: Some(RunSource {
+            target: Some(Target::Spec(spec)),
+            snapshot,
+            ..RunSource::default()
+        }),
         ..CreateRunRequest::default()
     };
-    let mut client = RunServiceClient::new(world.channel().await);
+    let mut client = RunServiceClient::new(channel);
     let mut other = client.clone();
     let (one, two) = tokio::join!(
         client.create_run(request.clone()),
@@ -219,7 +235,8 @@ fn crash_at(call: &str, point: u32) -> bool {
         assert_eq!(world.w(["logs", &format!("{run}/b")]).text(), "x\n", "{call} {point}");
     }
     world.w(["daemon", "stop"]);
-    until(SOON, "the end of the daemon", || daemon.try_wait().unwrap());
+    daemon.kill().ok();
+    daemon.wait().unwrap();
     assert_eq!(integrity(&world), "ok", "{call} {point}");
     acknowledged
 }

@@ -7,8 +7,10 @@ use windlass_tests::{SOON, World, until};
 #[test]
 fn a_stuck_follower_slows_nothing() {
     let world = World::new();
-    world
-        .put("p.yaml", "version: 1\nsteps:\n  a: {run: 'echo up; yes flood | head -c 60000000'}\n");
+    world.put(
+        "p.yaml",
+        "version: 1\nsteps:\n  a: {run: 'echo up; head -c 60000000 /dev/zero | tr \\\\0 x'}\n",
+    );
     let run = world.submit(&["p.yaml"]);
     let mut follower = world.start(["logs", &format!("{run}/a"), "-f"]);
     let mut first = [0; 3];

@@ -2,10 +2,9 @@ use windlass_proto::api::v1;
 
 use crate::{
     app::App,
-    connect::Link,
+    connect::{Link, insist},
     error::{CliError, Exit},
     render,
-    submission::insist,
 };
 
 /// Stop a run and whatever it has running

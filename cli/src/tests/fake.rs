@@ -16,6 +16,9 @@ use windlass_proto::api::v1::{
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// What one call for a log is answered, message by message.
+type Tail = Vec<Result<v1::TailLogsResponse, Status>>;
+
 /// What the daemon knows, and what it was asked.
 #[derive(Default)]
 pub(super) struct State {
@@ -25,7 +28,7 @@ pub(super) struct State {
     pub(super) watches: VecDeque<Vec<Result<v1::WatchRunResponse, Status>>>,
     pub(super) watched_after: Vec<u64>,
     /// By step and attempt, one tail after the other.
-    pub(super) logs: HashMap<(String, u32), VecDeque<Vec<Result<v1::TailLogsResponse, Status>>>>,
+    pub(super) logs: HashMap<(String, u32), VecDeque<Tail>>,
     pub(super) blobs: BTreeMap<String, Vec<u8>>,
     /// Digests in the order in which they came.
     pub(super) uploaded: Vec<String>,

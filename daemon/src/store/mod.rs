@@ -67,22 +67,30 @@ pub(crate) enum StoreError {
     File { file: &'static str, source: std::io::Error },
 }
 
+/// Refuses a database that a newer program made, before anything else is opened or served.
+pub(crate) fn check_version(path: &Path) -> Result<(), StoreError> {
+    if path.exists() { version(&open_reader(path)?).map(drop) } else { Ok(()) }
+}
+
+/// The database's version, unless this program does not know it.
+fn version(conn: &Connection) -> Result<i64, StoreError> {
+    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = schema::version();
+    if found > known { Err(StoreError::Newer { found, known }) } else { Ok(found) }
+}
+
 /// Opens the database, creating or migrating it, for the one that writes.
 pub(crate) fn open(path: &Path) -> Result<Writer, StoreError> {
     let mut conn = Connection::open(path)?;
     conn.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
-    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = schema::version();
-    if found > known {
-        return Err(StoreError::Newer { found, known });
-    }
+    let found = version(&conn)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-    if found < known {
+    if found < schema::version() {
         schema::SCHEMA.to_latest(&mut conn)?;
     }
     keys::create(&conn)?;

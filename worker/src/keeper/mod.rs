@@ -4,7 +4,7 @@
 //! It has a single thread and outlives its worker, the daemon and the terminal. Its worker starts
 //! it with a listening socket as standard input and speaks the protocol in `protocol`; a later
 //! worker connects to the same socket and goes on. It leaves by itself once it holds nothing that
-//! runs and no worker has been connected for [`IDLE`].
+//! runs and no worker has been connected for five seconds.
 use std::{
     ffi::OsString,
     io,

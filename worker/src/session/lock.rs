@@ -1,6 +1,6 @@
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Write},
     path::Path,
     time::Duration,
 };
@@ -14,17 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Takes the lock of the home's one worker; `None` where another keeps it. It is held as long as
-/// the file is open.
+/// Takes the lock of the home's one worker and writes this process's id into it; `None` where another
+/// keeps it. It is held as long as the file is open.
 pub(crate) async fn take_lock(path: &Path) -> io::Result<Option<File>> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(file)),
+            Ok(()) => {
+                file.set_len(0)?;
+                write!(file, "{}", std::process::id())?;
+                return Ok(Some(file));
+            }
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE).await,
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => return Err(errno.into()),
