@@ -118,7 +118,7 @@ impl<'de, T, M: Deserialize<'de>> Visitor<'de> for FormsVisitor<T, M> {
 
 impl<'de> Deserialize<'de> for RunFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "text for the shell, or a list of the words of a command";
+        let expected = "a string for the shell, or a list of the words of a command";
         let forms = Forms { expected, text: Some(Self::Text), list: Some(Self::Words) };
         let map = |mapping: NoMapping| match mapping {};
         deserializer.deserialize_any(FormsVisitor { forms, map })

@@ -63,7 +63,7 @@ pub(in crate::compile) fn explain(fault: &Fault) -> (String, String) {
         What::MissingKey("version") => "the first line of a pipeline is `version: 1`".to_owned(),
         What::MissingKey("steps") => "a pipeline has at least one step under `steps:`".to_owned(),
         What::MissingKey(_) => String::new(),
-        What::Wrong(message) if message.starts_with("expected a string, got") => {
+        What::Wrong(message) if message.starts_with("expected a string") => {
             "write it in quotes".to_owned()
         }
         What::Wrong(_) => String::new(),

@@ -109,7 +109,10 @@ fn values_of_the_wrong_type_or_out_of_range() {
     assert_told(
         "version: 1\nsteps:\n  a: {run: true}\n",
         3,
-        &["expected a string, got true", "quotes"],
+        &[
+            "expected a string for the shell, or a list of the words of a command, got true",
+            "quotes",
+        ],
     );
     assert_told("version: 2\nsteps:\n  a: {run: 'true'}\n", 1, &["version 2"]);
     assert_told(

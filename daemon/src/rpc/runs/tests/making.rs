@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use prost::bytes::Bytes;
 use windlass_core::Digest;
@@ -110,7 +110,13 @@ async fn the_callers_environment_lives_as_long_as_the_run_in_a_private_file() {
     let lease = daemon.lease(&session, 1).await.remove(0);
     assert_eq!(lease.task.as_ref().unwrap().caller_env["TOKEN"], secret);
     daemon.finish(&session, &lease).await;
-    assert!(file(&daemon).is_none());
+    // It goes once the end is committed and told.
+    let gone = async {
+        while file(&daemon).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
     let dir = daemon.stop().await;
     let database = std::fs::read(dir.path().join("home/windlass.db")).unwrap();
     assert!(!database.windows(7).any(|bytes| bytes == b"hunter2"));
