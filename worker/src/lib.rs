@@ -5,6 +5,7 @@ mod clock;
 pub mod environment;
 mod executor;
 pub mod keeper;
+mod record;
 pub mod runner;
 mod session;
 mod worker;

@@ -1,5 +1,5 @@
 //! The files and variables by which every language learns its arguments.
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::Path};
+use std::{ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::Path};
 
 use windlass_core::Digest;
 use windlass_proto::{
@@ -8,6 +8,7 @@ use windlass_proto::{
 };
 
 use super::{AttemptDir, BlobAccess, StartFailure};
+use crate::record;
 
 /// Largest value handed over as a variable; a larger one stands in the JSON file only.
 const MAX_VARIABLE: usize = 64 << 10;
@@ -25,10 +26,15 @@ pub(super) fn write_files(
     blobs: &dyn BlobAccess,
 ) -> Result<(), StartFailure> {
     for place in [&dir.io(), &dir.inputs(), &dir.outputs()] {
-        fs::create_dir(place).map_err(|e| StartFailure::io("make the attempt's directory", e))?;
+        match fs::create_dir(place) {
+            // The directory served an attempt before.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(|e| StartFailure::io("make the attempt's directory", e))?,
+        }
     }
     let params = params_json(&task.args, blobs)?;
-    fs::write(dir.params(), params).map_err(|e| StartFailure::io("write the arguments", e))?;
+    record::write(&dir.params(), params.as_bytes())
+        .map_err(|e| StartFailure::io("write the arguments", e))?;
     for input in &task.inputs {
         let to = dir.inputs().join(file_name(&input.name, &input.codec));
         blobs

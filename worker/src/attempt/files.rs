@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use windlass_core::LeaseId;
 use windlass_proto::{parse_lease, worker::v1::AttemptLease};
 
+use crate::record;
+
 /// The directory of one attempt: `work/attempts/LEASE/`.
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptDir {
@@ -39,6 +41,8 @@ impl AttemptDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.root)?;
             }
+            // It served an attempt before and was emptied.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
         }
         let mut kept = AttemptLease { lease: lease.lease.clone(), task: None };
@@ -50,7 +54,7 @@ impl AttemptDir {
         let mut bytes = Vec::with_capacity(kept.encoded_len() + 4);
         bytes.extend_from_slice(&u32::try_from(kept.encoded_len()).unwrap_or(0).to_le_bytes());
         bytes.extend_from_slice(&kept.encode_to_vec());
-        fs::write(self.root.join("lease"), bytes)
+        record::write(&self.root.join("lease"), &bytes)
     }
 
     /// Reads the lease of an attempt of an earlier worker; `None` where there is none in full.
@@ -67,7 +71,7 @@ impl AttemptDir {
     }
 
     pub(crate) fn set_prepared(&self, prepared: &Prepared) -> io::Result<()> {
-        fs::write(self.root.join("prepared.json"), serde_json::to_vec(prepared)?)
+        record::write(&self.root.join("prepared.json"), &serde_json::to_vec(prepared)?)
     }
 
     /// `None` where it is not there in full: then nothing was started.

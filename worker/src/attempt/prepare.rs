@@ -74,6 +74,7 @@ pub(super) async fn lay_out(
     let has_inputs = lease.task.as_ref().is_some_and(|task| !task.inputs.is_empty());
     let (dir, lease) = (dir.clone(), lease.clone());
     let work = move || {
+        workspaces.recycle(dir.root());
         dir.create(&lease).map_err(|e| StartFailure::io("make the attempt's directory", e))?;
         let task = lease.task.unwrap_or_default();
         contract::write_files(&dir, &task, &*blobs as &dyn BlobAccess)?;

@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::record;
 use serde::{Deserialize, Serialize};
 
 /// How an attempt's main process ended; kept as `exit.json` in the attempt's directory, so that a
@@ -54,7 +55,7 @@ impl ExitRecord {
 
     /// Writes the record.
     pub(crate) fn write(dir: &Path, json: &[u8]) -> io::Result<()> {
-        fs::write(Self::path(dir), json)
+        record::write(&Self::path(dir), json)
     }
 
     /// Reads the record, if the attempt has ended. Half a record is none: its keeper was killed

@@ -101,6 +101,12 @@ impl Workspaces {
         }
     }
 
+    /// Puts the emptied directory of an earlier attempt at `attempt_dir`, with `io/inputs` and
+    /// `io/outputs` in it; false where there is none.
+    pub(crate) fn recycle(&self, attempt_dir: &Path) -> bool {
+        self.trash.recycle(attempt_dir)
+    }
+
     /// Removes the directory of an attempt, without waiting for it, and its space unless that has
     /// been released. One that is gone is no error.
     pub(crate) fn discard(&self, attempt_dir: &Path) -> Result<(), WorkspaceError> {

@@ -1,7 +1,9 @@
 use std::{
     fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -9,9 +11,28 @@ use std::{
 };
 
 use super::{WorkspaceError, discard::remove};
+use crate::record;
 
 /// Most directories that wait for their removal; whoever throws away more removes them at once.
 const QUEUE_LEN: usize = 256;
+
+/// Most attempt directories kept for later attempts.
+const MAX_IDLE: usize = 16;
+
+/// What the owner must still be allowed in a directory that serves again.
+const OWNER_ALL: u32 = 0o700;
+
+/// Files that every attempt writes anew. They are spoiled and not removed: ext4 looks long for an
+/// inode where many were freed within the last seconds.
+const RECORDS: [&str; 4] = ["lease", "prepared.json", "exit.json", "io/params.json"];
+
+/// What the directory of an attempt without outputs, inputs and logs holds.
+const BARE: [(&str, &[&str]); 4] = [
+    ("", &["io", "lease", "prepared.json", "exit.json"]),
+    ("io", &["inputs", "outputs", "params.json"]),
+    ("io/inputs", &[]),
+    ("io/outputs", &[]),
+];
 
 /// Where directories go that nobody needs any more. They are renamed at once and removed by a
 /// thread: removing a dozen directories can wait for a journal, and no step should.
@@ -19,9 +40,14 @@ const QUEUE_LEN: usize = 256;
 pub(super) struct Trash {
     dir: PathBuf,
     next: AtomicU64,
+    idle: Idle,
     /// Until this is dropped.
     work: Option<(SyncSender<PathBuf>, JoinHandle<()>)>,
 }
+
+/// Emptied directories of attempts: making and removing five directories costs more than the
+/// rest of a small step.
+type Idle = Arc<Mutex<Vec<PathBuf>>>;
 
 impl Trash {
     /// The trash in `dir`, with whatever a process before this one could not remove.
@@ -33,8 +59,16 @@ impl Trash {
         let left = left.map_err(at())?;
         let (send, receive) = sync_channel(QUEUE_LEN);
         let thread = thread::Builder::new().name("trash".into());
-        let thread = thread.spawn(move || work(left, &receive)).map_err(at())?;
-        Ok(Self { dir, next: AtomicU64::new(0), work: Some((send, thread)) })
+        let idle = Idle::default();
+        let emptied = Arc::clone(&idle);
+        let thread = thread.spawn(move || work(left, &receive, &emptied)).map_err(at())?;
+        Ok(Self { dir, next: AtomicU64::new(0), idle, work: Some((send, thread)) })
+    }
+
+    /// Puts the emptied directory of an earlier attempt at `to`; false where there is none.
+    pub(super) fn recycle(&self, to: &Path) -> bool {
+        let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        taken.is_some_and(|idle| fs::rename(idle, to).is_ok())
     }
 
     /// Takes `path` away, together with what is mounted below. One that is gone is no error.
@@ -65,10 +99,53 @@ impl Drop for Trash {
     }
 }
 
-fn work(left: Vec<PathBuf>, queue: &Receiver<PathBuf>) {
-    for path in left.into_iter().chain(queue) {
-        if let Err(error) = remove(&path) {
-            tracing::warn!(path = %path.display(), %error, "a directory stays until the next start");
+fn work(left: Vec<PathBuf>, queue: &Receiver<PathBuf>, idle: &Idle) {
+    for path in left {
+        remove_or_warn(&path);
+    }
+    for path in queue {
+        let room = || idle.lock().map_or(0, |idle| MAX_IDLE.saturating_sub(idle.len()));
+        if room() > 0 && path.join("io").exists() && empty(&path).unwrap_or(false) {
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+        } else {
+            remove_or_warn(&path);
         }
     }
+    for path in idle.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        remove_or_warn(&path);
+    }
+}
+
+fn remove_or_warn(path: &Path) {
+    if let Err(error) = remove(path) {
+        tracing::warn!(path = %path.display(), %error, "a directory stays until the next start");
+    }
+}
+
+/// Makes the directory of an attempt like new; false where its step left something in it.
+fn empty(path: &Path) -> io::Result<bool> {
+    for (dir, may_hold) in BARE {
+        let dir = path.join(dir);
+        let meta = fs::symlink_metadata(&dir)?;
+        if !meta.is_dir() || meta.permissions().mode() & OWNER_ALL != OWNER_ALL {
+            return Ok(false);
+        }
+        for entry in fs::read_dir(&dir)? {
+            let name = entry?.file_name();
+            if !may_hold.iter().any(|may| name.to_str() == Some(may)) {
+                return Ok(false);
+            }
+        }
+    }
+    for record in RECORDS {
+        let file = path.join(record);
+        match fs::symlink_metadata(&file) {
+            // A step may have put a link of any kind in its place.
+            Ok(meta) if !meta.is_file() || meta.nlink() != 1 => return Ok(false),
+            Ok(_) => record::spoil(&file)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
