@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use windlass_blobs::{Store, Tree, digest_of, snapshot};
@@ -36,6 +37,7 @@ pub(crate) fn run(dir: &Path) -> Outcome {
         let captured = bench.chain().map_err(|error| format!("{mode:?}: {error}"))?;
         bench.nothing_changes_nothing()?;
         bench.spaces_serve_again()?;
+        bench.bare_directories_serve_again()?;
         bench.trees_are_bounded()?;
         bench.too_much_is_refused()?;
         bench.too_much_is_refused()?;
@@ -177,6 +179,43 @@ impl Bench {
         let empty = workspaces.prepare(digest_of(b""), &[], &dir)?;
         self.step(&empty, "test -z \"$(ls)\"")?;
         Ok(workspaces.discard(&dir)?)
+    }
+
+    /// The directory of an attempt that its step left bare is emptied for the next one; one that holds
+    /// an output, or a link in place of a record, is not.
+    fn bare_directories_serve_again(&self) -> Outcome {
+        let workspaces =
+            Workspaces::new(&self.dir.join("bare"), Arc::clone(&self.store), self.mode)?;
+        let outside = self.dir.join("outside");
+        fs::write(&outside, "untouched")?;
+        let attempt = |name: &str| {
+            let dir = self.dir.join("bare").join(name);
+            fs::create_dir_all(dir.join("io/inputs"))?;
+            fs::create_dir_all(dir.join("io/outputs"))?;
+            fs::write(dir.join("lease"), "a lease")?;
+            fs::write(dir.join("exit.json"), "{}")?;
+            Ok::<_, std::io::Error>(dir)
+        };
+        let full = attempt("full")?;
+        fs::write(full.join("io/outputs/x.json"), "1")?;
+        let linked = attempt("linked")?;
+        symlink(&outside, linked.join("io/params.json"))?;
+        let bare = attempt("bare")?;
+        for dir in [&full, &linked, &bare] {
+            workspaces.discard(dir)?;
+        }
+        let next = self.dir.join("bare/next");
+        let end = Instant::now() + Duration::from_secs(10);
+        while !workspaces.recycle(&next) {
+            assert!(Instant::now() < end, "no directory served again");
+            std::thread::yield_now();
+        }
+        assert!(!workspaces.recycle(&self.dir.join("bare/other")), "only the bare one serves");
+        assert_eq!(fs::read(next.join("lease"))?, b"\0");
+        assert_eq!(fs::read(next.join("exit.json"))?, b"\0");
+        assert_eq!(fs::read_dir(next.join("io/outputs"))?.count(), 0);
+        assert_eq!(fs::read(&outside)?, b"untouched");
+        Ok(())
     }
 
     /// What was only read is used again; what was written to, or is still in use, is not.
