@@ -27,7 +27,7 @@ const STEPS: &str = "version: 1\nsteps:\n\
   \x20 b: {run: 'echo b > file; echo b >> $RAN'}\n\
   \x20 c: {run: 'cat file; for i in $(seq 200); do echo line $i; done; sleep 0.1; echo c >> $RAN'}\n";
 
-/// Kills of daemon and worker at random moments under load: every acknowledged run is there, ends
+/// Kills of the daemon at random moments under load: every acknowledged run is there, ends
 /// well, ran each step once, and its logs have every byte once.
 #[test]
 fn random_kills_lose_nothing_and_double_nothing() {
@@ -46,8 +46,7 @@ fn random_kills_lose_nothing_and_double_nothing() {
         if answer.code == 0 {
             acknowledged.insert(answer.json()["run_id"].as_str().unwrap().to_owned(), ran);
         }
-        let what = if chance.below(3) == 0 { "worker" } else { "daemon" };
-        for pid in world.services(what) {
+        for pid in world.services("daemon") {
             wait(Duration::from_millis(chance.below(400)));
             kill(pid);
             kills += 1;
