@@ -9,7 +9,6 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tonic::Status;
 use windlass_blobs::Store;
 use windlass_core::{RunId, RunState};
-use windlass_proto::api::v1::ErrorReason;
 use windlass_proto::common::v1::MetricPoint;
 
 use crate::{
@@ -20,12 +19,11 @@ use crate::{
         attempts::{Attempts, Changes, Found},
         engine_side::{EngineSide, routes},
         find,
-        status::{internal, status},
         system::Standing,
     },
     server::{DaemonError, Frame, Heart, Rooms},
     space,
-    store::{self, Readers, StoreError, attempts::AttemptKey, keys, listing, metrics},
+    store::{self, Readers, attempts::AttemptKey, keys, listing, metrics},
 };
 
 /// Opens everything in the home.
@@ -93,7 +91,7 @@ impl Attempts for EngineRoom {
     async fn find(&self, run: &str, step: &str, attempt: u32) -> Result<Found, Status> {
         let (run, step) = (run.to_owned(), step.to_owned());
         let read = self.readers.read(move |conn| find::attempt(conn, (&run, &step, attempt)));
-        read.await.map_err(store_error)?
+        read.await?
     }
 
     fn changes(&self, run: RunId) -> Box<dyn Changes> {
@@ -108,7 +106,7 @@ impl Attempts for EngineRoom {
         limit: u32,
     ) -> Result<Vec<MetricPoint>, Status> {
         let read = self.readers.read(move |conn| metrics::after(conn, attempt, after, limit));
-        read.await.map_err(store_error)
+        Ok(read.await?)
     }
 }
 
@@ -176,12 +174,5 @@ impl Heart for EngineRoom {
             Ok(Err(error)) => tracing::warn!(%error, "the write-ahead log stays as it is"),
             Err(error) => tracing::error!(%error, "the engine's end was not seen"),
         }
-    }
-}
-
-fn store_error(error: StoreError) -> Status {
-    match error {
-        StoreError::TooSlow => status(ErrorReason::Busy, error.to_string()),
-        _ => internal(&error),
     }
 }
