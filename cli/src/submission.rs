@@ -90,6 +90,7 @@ pub(crate) async fn start(
         environment: environment(config),
         user: config.user(),
         host: config.host(),
+        ..Default::default()
     };
     let create = || {
         let (mut runs, request) = (link.runs(), request.clone());
@@ -120,6 +121,7 @@ pub(crate) async fn again(
         labels,
         user: config.user(),
         host: config.host(),
+        ..Default::default()
     };
     let rerun = || {
         let (mut runs, request) = (link.runs(), request.clone());
@@ -156,7 +158,7 @@ impl Parameters {
         };
         let env = config.env.iter().filter_map(text).collect();
         let files = self.files.iter().map(|file| read_file(&config.cwd, file));
-        Ok(ParamValues { cli, env, files: files.collect::<Result<_, _>>()? })
+        Ok(ParamValues { cli, env, files: files.collect::<Result<_, _>>()?, strict: false })
     }
 }
 

@@ -26,7 +26,11 @@ impl Plan {
         let settings = Settings::load(app.config, &project.root)?;
         let params = self.parameters.read(app.config)?;
         let (taken, link) = upload(app.config, &project, &settings).await?;
-        let request = v1::PlanRunRequest { source: Some(taken.source), params: Some(params) };
+        let request = v1::PlanRunRequest {
+            source: Some(taken.source),
+            params: Some(params),
+            substitutes: None,
+        };
         let plan = answer(link.runs().plan_run(request)).await?.plan.unwrap_or_default();
         let plan = render::plan(&plan);
         if app.json {

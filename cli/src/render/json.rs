@@ -173,7 +173,7 @@ pub(crate) fn plan(plan: &common::Plan) -> Value {
                 let from = json!({ "step": path(from.step), "output": from.name });
                 json!({ "value": null, "source": source, "from": from })
             }
-            None => json!({ "value": null, "source": source }),
+            Some(_) | None => json!({ "value": null, "source": source }),
         };
         (arg.name.clone(), entry)
     };

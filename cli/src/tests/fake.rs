@@ -97,6 +97,20 @@ impl RunService for Fake {
         Ok(Response::new(v1::CheckPipelineResponse { errors: self.state().mistakes.clone() }))
     }
 
+    async fn describe_pipeline(
+        &self,
+        _: Request<v1::DescribePipelineRequest>,
+    ) -> Result<Response<v1::DescribePipelineResponse>, Status> {
+        Err(Status::unimplemented("describe"))
+    }
+
+    async fn rank_runs(
+        &self,
+        _: Request<v1::RankRunsRequest>,
+    ) -> Result<Response<v1::RankRunsResponse>, Status> {
+        Err(Status::unimplemented("rank"))
+    }
+
     async fn get_pipeline_schema(
         &self,
         _: Request<v1::GetPipelineSchemaRequest>,

@@ -56,12 +56,13 @@ pub(super) fn make(
             args: binder.arguments(i, callable, &fed.collect()),
             overrides: callable.map(|callable| overrides.of(callable)).unwrap_or_default(),
             spec: Some(step.clone()),
+            ..PlannedStep::default()
         }
     });
     let steps: Vec<_> = steps.collect();
     let params = binder.params(&steps);
     if report.is_empty() {
-        Ok(Plan { spec: Some(spec), steps, params })
+        Ok(Plan { spec: Some(spec), steps, params, concurrency_key: None })
     } else {
         Err(report.into_errors())
     }
@@ -94,9 +95,7 @@ fn find_callables(
 fn target(step: &StepSpec) -> Option<&str> {
     match &step.action {
         Some(Action::Python(python)) => Some(&python.target),
-        Some(Action::Run(_) | Action::Script(_) | Action::Command(_) | Action::Stub(_)) | None => {
-            None
-        }
+        Some(_) | None => None,
     }
 }
 

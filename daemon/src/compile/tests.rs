@@ -79,6 +79,7 @@ fn shown(args: &[BoundArg]) -> Vec<(String, String, Source)> {
     let value = |arg: &BoundArg| match arg.value.as_ref().unwrap() {
         Value::Json(json) => json.clone(),
         Value::Output(output) => format!("{}.{}", output.step, output.name),
+        other => format!("{other:?}"),
     };
     args.iter().map(|a| (a.name.clone(), value(a), Source::from_code(a.source).unwrap())).collect()
 }

@@ -163,7 +163,7 @@ fn check_outputs(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
     let step = &spec.steps[i];
     let mut seen = BTreeSet::new();
     let out = [Part::Step(i), Part::Key("out")];
-    for OutputSpec { name, pick, codec } in &step.outputs {
+    for OutputSpec { name, pick, codec, .. } in &step.outputs {
         if !StepPath::is_name(name) {
             let message = format!("`{}` is no name for an output", name.escape_debug());
             let help = "a letter or `_`, then letters, digits, `_` and `-`, at most 64";

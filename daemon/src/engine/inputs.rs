@@ -37,7 +37,7 @@ fn bound(run: &LiveRun, step: StepIndex) -> Vec<(usize, Output)> {
     let args = args.unwrap_or_default().iter().enumerate();
     args.filter_map(|(place, arg)| match &arg.value {
         Some(Value::Output(output)) => Some((place, find(run, output)?.clone())),
-        Some(Value::Json(_)) | None => None,
+        Some(_) | None => None,
     })
     .collect()
 }

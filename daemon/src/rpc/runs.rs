@@ -18,8 +18,9 @@ use windlass_core::{RunId, RunState, Stop};
 use windlass_proto::api::v1::{
     CancelRunRequest, CancelRunResponse, CheckPipelineRequest, CheckPipelineResponse,
     CreateRunRequest, CreateRunResponse, DeleteRunRequest, DeleteRunResponse,
-    GetPipelineSchemaRequest, GetPipelineSchemaResponse, GetRunRequest, GetRunResponse,
-    ListRunsRequest, ListRunsResponse, PlanRunRequest, PlanRunResponse, RerunRunRequest,
+    DescribePipelineRequest, DescribePipelineResponse, GetPipelineSchemaRequest,
+    GetPipelineSchemaResponse, GetRunRequest, GetRunResponse, ListRunsRequest, ListRunsResponse,
+    PlanRunRequest, PlanRunResponse, RankRunsRequest, RankRunsResponse, RerunRunRequest,
     RerunRunResponse, WatchRunRequest, WatchRunResponse, run_service_server::RunService,
 };
 
@@ -125,7 +126,7 @@ impl RunService for RunsRpc {
         &self,
         request: Request<PlanRunRequest>,
     ) -> Result<Response<PlanRunResponse>, Status> {
-        let PlanRunRequest { source, params } = request.into_inner();
+        let PlanRunRequest { source, params, .. } = request.into_inner();
         let (source, _) = fields::source(source)?;
         let plan = self.compiler.compile(source, params.unwrap_or_default()).await?;
         Ok(Response::new(PlanRunResponse { plan: Some(plan) }))
@@ -138,6 +139,20 @@ impl RunService for RunsRpc {
         let (source, _) = fields::source(request.into_inner().source)?;
         let errors = self.compiler.check(source).await?;
         Ok(Response::new(CheckPipelineResponse { errors }))
+    }
+
+    async fn describe_pipeline(
+        &self,
+        _: Request<DescribePipelineRequest>,
+    ) -> Result<Response<DescribePipelineResponse>, Status> {
+        Err(Status::unimplemented("describe_pipeline"))
+    }
+
+    async fn rank_runs(
+        &self,
+        _: Request<RankRunsRequest>,
+    ) -> Result<Response<RankRunsResponse>, Status> {
+        Err(Status::unimplemented("rank_runs"))
     }
 
     async fn get_pipeline_schema(

@@ -92,10 +92,10 @@ fn word(reason: ErrorReason) -> &'static str {
 
 fn code(reason: ErrorReason) -> Code {
     use ErrorReason::{
-        AttemptNotFound, BlobCorrupt, BlobNotFound, Busy, Internal, InvalidField, InvalidPipeline,
-        LeaseFenced, LimitExceeded, OffsetMismatch, PageTokenInvalid, ReadOnly, RunAmbiguous,
-        RunNotEnded, RunNotFound, SessionFenced, ShuttingDown, StepNotFound, Unspecified,
-        WorkerNotFound,
+        AttemptNotFound, BlobCorrupt, BlobNotFound, Busy, ConcurrencyFull, Internal, InvalidField,
+        InvalidPipeline, LeaseFenced, LimitExceeded, NoWorkerFits, OffsetMismatch,
+        PageTokenInvalid, ReadOnly, RunAmbiguous, RunNotEnded, RunNotFound, SessionFenced,
+        ShuttingDown, StepNotFound, Unspecified, WorkerNotFound,
     };
     match reason {
         InvalidField | InvalidPipeline | PageTokenInvalid | RunAmbiguous => Code::InvalidArgument,
@@ -103,7 +103,7 @@ fn code(reason: ErrorReason) -> Code {
             Code::NotFound
         }
         BlobCorrupt => Code::DataLoss,
-        RunNotEnded | ReadOnly => Code::FailedPrecondition,
+        RunNotEnded | ReadOnly | ConcurrencyFull | NoWorkerFits => Code::FailedPrecondition,
         LeaseFenced | SessionFenced => Code::Aborted,
         Busy | LimitExceeded => Code::ResourceExhausted,
         ShuttingDown => Code::Unavailable,
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_word_and_an_error_code() {
-        for number in 1..=19 {
+        for number in 1..=21 {
             let reason = ErrorReason::try_from(number).unwrap();
             let status = status(reason, "why");
             assert_ne!(status.code(), Code::Ok);

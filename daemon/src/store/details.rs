@@ -168,7 +168,7 @@ pub(crate) fn params(plan: &Plan) -> Vec<Param> {
 fn param(arg: &BoundArg) -> Param {
     let json = match &arg.value {
         Some(Value::Json(json)) => json.clone(),
-        Some(Value::Output(_)) | None => String::new(),
+        Some(_) | None => String::new(),
     };
     let source = ValueSource::try_from(arg.source).unwrap_or_default();
     Param { name: arg.name.clone(), json, source: source.into() }

@@ -35,7 +35,7 @@ pub(super) async fn make_ready(
     let task = lease.task.as_ref().ok_or_else(|| StartFailure::new("a lease without a task"))?;
     let sources = sources(&place);
     let needed = match &task.action {
-        Some(Action::Python(_)) => true,
+        Some(Action::Python(_) | Action::Notebook(_)) => true,
         Some(Action::Script(script)) => {
             script.argv.first().is_some_and(|path| command::is_python(&sources, path))
         }
@@ -52,7 +52,9 @@ pub(super) async fn make_ready(
             command::script(&script.argv, &sources, &place.cwd, &interpreter.executable)?
         }
         Some(Action::Command(command)) => command.argv.iter().map(Into::into).collect(),
-        None => return Err(StartFailure::new("the task has no action that this worker knows")),
+        Some(Action::Notebook(_)) | None => {
+            return Err(StartFailure::new("the task has no action that this worker knows"));
+        }
     };
     let prepared = Prepared {
         argv: argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),

@@ -105,7 +105,7 @@ fn a_request_goes_in_and_everything_comes_back() {
     let spec = |name: &str, pick: &str| OutputSpec {
         name: name.into(),
         pick: pick.into(),
-        codec: String::new(),
+        ..OutputSpec::default()
     };
     let set = |function: &str, arg: &str| CallOverride {
         module: "f".into(),

@@ -114,6 +114,7 @@ fn spec(file: PipelineFile, stem: &str, report: &mut Report<'_>, tree: &Tree) ->
             .into_iter()
             .map(|(name, step)| step_spec(name, step, report, tree))
             .collect(),
+        ..PipelineSpec::default()
     }
 }
 
@@ -170,6 +171,7 @@ fn param_spec(name: String, param: ParamFile) -> ParamSpec {
                 max,
                 choices_json: choices.into_iter().flatten().map(|c| c.to_string()).collect(),
                 help: help.unwrap_or_default(),
+                pattern: String::new(),
             }
         }
     }
@@ -231,13 +233,15 @@ fn step_spec(name: String, step: StepFile, report: &mut Report<'_>, tree: &Tree)
         resources: step.resources.map(|resources| ResourceSpec {
             cpu_millis: resources.cpu.map_or(0, |cpu| cpu.0),
             memory_bytes: resources.memory.map_or(0, |memory| memory.0),
+            ..ResourceSpec::default()
         }),
         idempotent: step.idempotent.unwrap_or_default(),
+        ..StepSpec::default()
     }
 }
 
 fn outputs(out: OutFile, is_python: bool) -> Vec<OutputSpec> {
-    let output = |name, pick, codec| OutputSpec { name, pick, codec };
+    let output = |name, pick, codec| OutputSpec { name, pick, codec, expr: String::new() };
     match out {
         OutFile::Whole(name) => vec![output(name, String::new(), String::new())],
         OutFile::Items(names) => {

@@ -73,7 +73,7 @@ impl<'a, 'r> Binder<'a, 'r> {
             (Some(Action::Run(_) | Action::Script(_) | Action::Command(_)), _) => {
                 self.of_command(step)
             }
-            (Some(Action::Python(_) | Action::Stub(_)) | None, _) => vec![],
+            (Some(_) | None, _) => vec![],
         };
         let bound: HashSet<&str> = args.iter().map(|arg| arg.name.as_str()).collect();
         let mut others: Vec<&String> =

@@ -22,6 +22,7 @@ fn everywhere() -> ParamValues {
         cli: named(&[("c", "old"), ("c", "cli"), ("b", "cli")]),
         env: named(&[("d", "env"), ("c", "env"), ("PATH", "x")]),
         files: named(&[("one.yaml", "{d: file1, e: file1}"), ("two.yaml", "{e: file2}")]),
+        strict: false,
     }
 }
 

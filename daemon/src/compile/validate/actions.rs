@@ -36,7 +36,7 @@ pub(super) fn check(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
         Some(Action::Command(command)) => {
             check_argv(spec, &[Part::Step(i), Part::Key("run")], &command.argv, report);
         }
-        Some(Action::Stub(_)) => {}
+        Some(Action::Stub(_) | Action::Notebook(_) | Action::Pipeline(_)) => {}
     }
     for (name, json) in &step.with_json {
         let parts = [Part::Step(i), Part::Key("with"), Part::Key(name)];

@@ -27,7 +27,8 @@ async fn slots_bound_what_a_worker_holds_and_big_steps_take_more() {
     let rig = Rig::open(home.path());
     let worker = rig.worker("w", 3).await;
     let mut wide = plan(&[&[], &[], &[]]);
-    let resources = windlass_proto::common::v1::ResourceSpec { cpu_millis: 1500, memory_bytes: 0 };
+    let resources =
+        windlass_proto::common::v1::ResourceSpec { cpu_millis: 1500, ..Default::default() };
     wide.steps[0].spec.as_mut().unwrap().resources = Some(resources);
     rig.create(wide).await;
     let grants = worker.poll(9).await;

@@ -261,7 +261,7 @@ fn plan(needs: &[&[u32]]) -> Plan {
         ..PlannedStep::default()
     };
     let spec = Some(PipelineSpec { name: "churn".into(), ..PipelineSpec::default() });
-    Plan { spec, steps: needs.iter().enumerate().map(step).collect(), params: Vec::new() }
+    Plan { spec, steps: needs.iter().enumerate().map(step).collect(), ..Plan::default() }
 }
 
 fn chain(len: u32) -> Plan {

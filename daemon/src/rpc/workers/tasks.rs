@@ -57,6 +57,7 @@ fn task(grant: &Grant, step: &PlannedStep, variables: &CallerVariables) -> Task 
         timeout: spec.timeout,
         stop_grace: prost_types::Duration::try_from(STOP_GRACE).ok(),
         resources: spec.resources,
+        ..Task::default()
     }
 }
 
@@ -66,7 +67,8 @@ fn action(action: Action) -> Option<task::Action> {
         Action::Run(shell) => Some(task::Action::Run(shell)),
         Action::Script(command) => Some(task::Action::Script(command)),
         Action::Command(command) => Some(task::Action::Command(command)),
-        Action::Stub(_) => None,
+        Action::Notebook(notebook) => Some(task::Action::Notebook(notebook)),
+        Action::Stub(_) | Action::Pipeline(_) => None,
     }
 }
 
@@ -77,6 +79,11 @@ fn args(grant: &Grant, step: &PlannedStep) -> Vec<TaskArg> {
         let value = match arg.value.as_ref()? {
             Value::Json(json) => task_arg::Value::Json(json.clone()),
             Value::Output(_) => task_arg::Value::Output(bound(place)?.1.clone()),
+            Value::TemplateJson(_)
+            | Value::Param(_)
+            | Value::Item(_)
+            | Value::Iteration(_)
+            | Value::Secret(_) => return None,
         };
         Some(TaskArg { name: arg.name.clone(), value: Some(value) })
     };

@@ -75,7 +75,7 @@ async fn a_refused_pipeline_says_where_and_leaves_nothing() {
     let check = CheckPipelineRequest { source: source.clone() };
     let errors = daemon.runs().check_pipeline(check).await.unwrap().into_inner().errors;
     assert_eq!((errors[0].path.as_str(), errors[0].line), ("churn.yaml", 4));
-    let plan = daemon.runs().plan_run(PlanRunRequest { source, params: None }).await;
+    let plan = daemon.runs().plan_run(PlanRunRequest { source, ..Default::default() }).await;
     assert_eq!(reason(&plan.unwrap_err()), "INVALID_PIPELINE");
     let home = daemon.dir.path().join("home");
     let files = std::fs::read_dir(home.join("run/env")).unwrap().count();
