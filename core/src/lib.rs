@@ -23,7 +23,8 @@ pub use graph::{Cycle, Graph, Links, Order};
 pub use home::Home;
 pub use id::{AttemptNumber, InvalidStepPath, LeaseId, RunId, StepIndex, StepPath, WorkerName};
 pub use machine::{
-    BadGraph, Cell, Effect, Event, Machine, Outcome, RunGraph, RunRecordState, StepRules, Stop,
+    BadGraph, Cell, Effect, Entry, Event, Join, MAX_NODES, Machine, Mock, NodeKey, Outcome,
+    RunGraph, RunRecordState, Spread, StepRules, Stop, Work,
 };
 pub use retry::{Failure, LOSS_BUDGET, RetryOn, RetryPolicy};
 pub use schedule::{ReadyQueue, ReadyStep};

@@ -18,11 +18,45 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// What an evaluation says of a step whose needs are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Its `when` is false.
+    Skip,
+    Go,
+    /// Goes on as that many instances.
+    Spread(u32),
+    /// An expression has no value, or not one of the right kind.
+    Fail,
+}
+
+/// What an evaluation says of a step whose last child has ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// Its outputs are there.
+    Done,
+    /// Whether the condition of a loop holds.
+    Until(bool),
+    /// A function is to be run over the outputs of the instances.
+    Reduce,
+    Fail,
+}
+
 /// What happens to a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     /// Once, before all else.
     Begin,
+    /// The answer to [`Effect::Evaluate`] for a step that is about to start.
+    Entered {
+        step: StepIndex,
+        entry: Entry,
+    },
+    /// The answer to [`Effect::Evaluate`] for a step whose children have ended.
+    Joined {
+        step: StepIndex,
+        join: Join,
+    },
     /// A ready step was given to a worker, as the attempt with the next number.
     Granted {
         step: StepIndex,
@@ -44,11 +78,13 @@ pub enum Event {
         step: StepIndex,
         attempt: AttemptNumber,
     },
-    /// The wait before the next try is over.
-    BackoffOver {
+    /// The wait of [`Effect::Wait`] is over.
+    WaitOver {
         step: StepIndex,
         attempt: AttemptNumber,
     },
+    /// The run has taken longer than it may: it is stopped like a cancelled one, and has failed.
+    RunTimeUp,
     CancelRequested {
         how: Stop,
     },
@@ -57,16 +93,21 @@ pub enum Event {
 /// What follows. Effects lost in a crash are derived again by [`Machine::derive`](super::Machine::derive).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Effect {
-    /// The step's cell is to be stored and shown. May come twice.
+    /// The step's cell is to be stored and shown. May come twice; steps that are new come too.
     StepChanged(StepIndex),
     /// The run's own state is to be stored and shown.
     RunChanged,
+    /// Evaluate what the step asks before it starts, or with `join` after its last child has
+    /// ended, and send [`Event::Entered`] or [`Event::Joined`].
+    Evaluate { step: StepIndex, join: bool },
     /// The step waits for a worker.
     Enqueue(StepIndex),
-    /// Send [`Event::BackoffOver`] then.
+    /// Send [`Event::WaitOver`] then.
     Wait { step: StepIndex, attempt: AttemptNumber, until: Timestamp },
     /// The worker that has the attempt must end it.
     Stop { step: StepIndex, attempt: AttemptNumber, how: Stop },
+    /// The step failed since the run would have more than [`MAX_NODES`](super::MAX_NODES) steps.
+    TooManySteps(StepIndex),
 }
 
 /// Where one step stands.
@@ -81,8 +122,12 @@ pub struct Cell {
     pub retries: u32,
     /// Retries used after losses.
     pub losses: u32,
-    /// When a step that backs off is ready again.
+    /// When a step that backs off is ready again, or a mock that sleeps ends.
     pub not_before: Option<Timestamp>,
+    /// When the first child of a container, or a mock, began.
+    pub start: Option<Timestamp>,
+    /// When a step that ended without an attempt did.
+    pub end: Option<Timestamp>,
 }
 
 impl Cell {
@@ -94,6 +139,8 @@ impl Cell {
         retries: 0,
         losses: 0,
         not_before: None,
+        start: None,
+        end: None,
     };
 }
 
@@ -102,6 +149,8 @@ impl Cell {
 pub struct RunRecordState {
     pub state: RunState,
     pub cancel: Option<Stop>,
+    /// It is being stopped, or was, since its time was up.
+    pub timed_out: bool,
     pub start: Option<Timestamp>,
     pub end: Option<Timestamp>,
 }

@@ -1,16 +1,24 @@
 //! The machine of one run: what follows from each thing that happens to its steps.
 
 mod event;
+mod flow;
 mod graph;
+mod nodes;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use event::{Cell, Effect, Event, Outcome, RunRecordState, Stop};
-pub use graph::{BadGraph, RunGraph, StepRules};
+pub use event::{Cell, Effect, Entry, Event, Join, Outcome, RunRecordState, Stop};
+pub use flow::MAX_NODES;
+pub use graph::{BadGraph, Mock, RunGraph, Spread, StepRules, Work};
+pub use nodes::NodeKey;
 
-use self::graph::at;
+use self::{
+    flow::{Todo, later},
+    graph::at,
+    nodes::{Nodes, Role},
+};
 use crate::{AttemptNumber, Failure, RunState, StepIndex, StepState, Timestamp};
 
 /// Decides what follows from each event of one run. Events that are late, repeated or about an
@@ -19,36 +27,75 @@ use crate::{AttemptNumber, Failure, RunState, StepIndex, StepState, Timestamp};
 pub struct Machine {
     graph: Arc<RunGraph>,
     run: RunRecordState,
+    nodes: Nodes,
     cells: Vec<Cell>,
-    /// Needs of each step that have not succeeded yet.
-    waiting: Vec<usize>,
-    /// Steps that have not ended.
+    /// Top-level steps that have not ended.
     open: usize,
+    /// Empty between events.
+    todo: Vec<Todo>,
+}
+
+/// When an event happens, and where its effects go.
+struct Now<'a> {
+    time: Timestamp,
+    effects: &'a mut Vec<Effect>,
 }
 
 impl Machine {
     /// A run of which nothing happened yet.
     pub fn new(graph: Arc<RunGraph>) -> Self {
-        let run = RunRecordState { state: RunState::Queued, cancel: None, start: None, end: None };
-        let cells = vec![Cell::NEW; graph.len()];
-        Self::restore(graph, run, cells)
+        let run = RunRecordState {
+            state: RunState::Queued,
+            cancel: None,
+            timed_out: false,
+            start: None,
+            end: None,
+        };
+        Self::restore(graph, run, Vec::new())
     }
 
-    /// The machine whose state was stored. Cells that are missing are new.
-    pub fn restore(graph: Arc<RunGraph>, run: RunRecordState, mut cells: Vec<Cell>) -> Self {
-        cells.resize(graph.len(), Cell::NEW);
-        let done = |step: &&StepIndex| {
-            matches!(cells[at(step.0)].state, StepState::Succeeded | StepState::Reused)
-        };
-        let waiting = (0u32..)
-            .take(cells.len())
-            .map(|step| {
-                let needs = graph.needs(StepIndex(step));
-                needs.len() - needs.iter().filter(done).count()
-            })
-            .collect();
-        let open = cells.iter().filter(|cell| !cell.state.is_terminal()).count();
-        Self { graph, run, cells, waiting, open }
+    /// The machine whose state was stored: the nodes in their order, of which the first are the
+    /// plan's own. Cells of those that are missing are new.
+    pub fn restore(
+        graph: Arc<RunGraph>,
+        run: RunRecordState,
+        stored: Vec<(NodeKey, Cell)>,
+    ) -> Self {
+        let mut nodes = Nodes::new(&graph);
+        let mut cells = vec![Cell::NEW; nodes.len()];
+        for (index, (key, cell)) in stored.into_iter().enumerate() {
+            if index < cells.len() {
+                cells[index] = cell;
+            } else {
+                nodes.push(&graph, key);
+                cells.push(cell);
+            }
+        }
+        let mut machine = Self { graph, run, nodes, cells, open: 0, todo: Vec::new() };
+        machine.recount();
+        machine
+    }
+
+    /// Derives from the states what is counted.
+    fn recount(&mut self) {
+        self.open = 0;
+        for index in (0u32..).take(self.cells.len()) {
+            let step = StepIndex(index);
+            let ended = |step: &StepIndex| self.cells[at(step.0)].state.is_terminal();
+            let waiting = self.needs(step).filter(|need| !ended(need)).count();
+            let Some(node) = self.nodes.get(step) else { continue };
+            let open = node.children.iter().filter(|child| !ended(child)).count();
+            let is_new = |child: &StepIndex| self.cells[at(child.0)].state == StepState::Pending;
+            let begun = node.children.iter().take_while(|child| !is_new(child)).count();
+            if node.key.parent.is_none() && !ended(&step) {
+                self.open += 1;
+            }
+            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+            if let Some(node) = self.nodes.get_mut(step) {
+                (node.waiting, node.open) = (number(waiting), number(open));
+                node.begun = number(begun);
+            }
+        }
     }
 
     /// The effects that stand out, from the states alone.
@@ -62,12 +109,30 @@ impl Machine {
                     let until = cell.not_before.unwrap_or(Timestamp(0));
                     effects.push(Effect::Wait { step, attempt, until });
                 }
-                (StepState::Running, Some(how)) => {
+                (StepState::Running, None) if cell.attempt == 0 => {
+                    if let Some(until) = cell.not_before {
+                        effects.push(Effect::Wait { step, attempt, until });
+                    } else if self.nodes.get(step).is_some_and(|node| node.open == 0) {
+                        effects.push(Effect::Evaluate { step, join: true });
+                    }
+                }
+                (StepState::Running, Some(how)) if cell.attempt > 0 => {
                     effects.push(Effect::Stop { step, attempt, how });
+                }
+                (StepState::Pending, None) if self.may_enter(step) => {
+                    effects.push(Effect::Evaluate { step, join: false });
                 }
                 (_, _) => {}
             }
         }
+    }
+
+    /// True where an evaluation is all that a pending step waits for.
+    fn may_enter(&self, step: StepIndex) -> bool {
+        let alone = |node: &nodes::Node| node.key.ordinal.is_none() && node.waiting == 0;
+        self.cells[at(step.0)].state == StepState::Pending
+            && self.nodes.get(step).is_some_and(alone)
+            && self.nodes.rules(&self.graph, step).is_some_and(|rules| rules.asks)
     }
 
     /// Takes in `event` at `now` and appends what follows.
@@ -76,7 +141,9 @@ impl Machine {
             return;
         }
         match event {
-            Event::Begin => self.begin(now, effects),
+            Event::Begin => self.begin(now),
+            Event::Entered { step, entry } => self.entered(step, entry, now, effects),
+            Event::Joined { step, join } => self.joined(step, join, now, effects),
             Event::Granted { step } => self.granted(step, now, effects),
             Event::Started { step, attempt } => {
                 if let Some(cell) = self.running(step, attempt)
@@ -91,32 +158,70 @@ impl Machine {
                     self.ended(step, outcome, (now, jitter), effects);
                 }
             }
-            Event::GivenBack { step, attempt } => self.given_back(step, attempt, effects),
-            Event::BackoffOver { step, attempt } => {
-                if let Some(cell) = self.cells.get_mut(at(step.0))
-                    && cell.state == StepState::BackingOff
-                    && cell.attempt == attempt.0
-                {
-                    cell.not_before = None;
-                    self.make_ready(step, effects);
-                }
+            Event::GivenBack { step, attempt } => self.given_back(step, attempt, now, effects),
+            Event::WaitOver { step, attempt } => self.wait_over(step, attempt, now, effects),
+            Event::RunTimeUp => {
+                self.run.timed_out |= self.run.cancel.is_none();
+                self.cancel(Stop::Politely, now, effects);
             }
-            Event::CancelRequested { how } => self.cancel(how, effects),
+            Event::CancelRequested { how } => self.cancel(how, now, effects),
         }
+        self.work_off(Now { time: now, effects });
         self.settle(now, effects);
     }
 
-    fn begin(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let free: Vec<StepIndex> = (0u32..)
-            .zip(&self.cells)
-            .filter(|(step, cell)| cell.state == StepState::Pending && self.waiting[at(*step)] == 0)
-            .map(|(step, _)| StepIndex(step))
-            .collect();
-        for step in free {
-            self.make_ready(step, effects);
-        }
+    fn begin(&mut self, now: Timestamp) {
         if self.open == 0 {
             self.run.start.get_or_insert(now);
+        }
+        let free = |step: &u32| {
+            self.cells[at(*step)].state == StepState::Pending
+                && self.nodes.get(StepIndex(*step)).is_some_and(|node| node.waiting == 0)
+        };
+        let free: Vec<u32> = (0..self.graph.top()).filter(free).collect();
+        self.todo.extend(free.into_iter().rev().map(|step| Todo::Enter(StepIndex(step))));
+    }
+
+    fn entered(
+        &mut self,
+        step: StepIndex,
+        entry: Entry,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if step.0 >= u32::try_from(self.cells.len()).unwrap_or(u32::MAX) || !self.may_enter(step) {
+            return;
+        }
+        match entry {
+            Entry::Skip => self.end_step(step, StepState::Skipped, now, effects),
+            Entry::Fail => self.fail(step, now, effects),
+            Entry::Go => self.todo.push(Todo::Start(step)),
+            Entry::Spread(count) => self.spread(step, count, now, effects),
+        }
+    }
+
+    fn joined(&mut self, step: StepIndex, join: Join, now: Timestamp, effects: &mut Vec<Effect>) {
+        let role = self.nodes.role(&self.graph, step);
+        let waits = role.is_some_and(Role::is_container)
+            && self.nodes.get(step).is_some_and(|node| node.open == 0)
+            && self.cells[at(step.0)].state == StepState::Running
+            && self.cells[at(step.0)].attempt == 0;
+        if !waits {
+            return;
+        }
+        let made = self.nodes.get(step).map_or(0, |node| node.children.len());
+        match (join, role) {
+            (Join::Fail, _) => self.fail(step, now, effects),
+            (Join::Reduce, _) => self.make_ready(step, effects),
+            (Join::Until(false), Some(Role::Loop { max, .. })) if made < at(max) => {
+                self.iterate(step, now, effects);
+            }
+            (Join::Until(false), Some(Role::Loop { succeed_at_max: false, .. })) => {
+                self.fail(step, now, effects);
+            }
+            (Join::Done | Join::Until(_), _) => {
+                self.end_step(step, StepState::Succeeded, now, effects);
+            }
         }
     }
 
@@ -129,14 +234,16 @@ impl Machine {
         cell.attempt += 1;
         cell.started = false;
         effects.push(Effect::StepChanged(step));
-        if self.run.state == RunState::Queued {
-            self.run.state = RunState::Running;
-            self.run.start.get_or_insert(now);
-            effects.push(Effect::RunChanged);
-        }
+        self.begin_run(now, effects);
     }
 
-    fn given_back(&mut self, step: StepIndex, attempt: AttemptNumber, effects: &mut Vec<Effect>) {
+    fn given_back(
+        &mut self,
+        step: StepIndex,
+        attempt: AttemptNumber,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let cancelled = self.run.cancel.is_some();
         let Some(cell) = self.running(step, attempt) else { return };
         if cell.started {
@@ -144,7 +251,7 @@ impl Machine {
         }
         cell.attempt -= 1;
         if cancelled {
-            self.end_step(step, StepState::Cancelled, effects);
+            self.end_step(step, StepState::Cancelled, now, effects);
         } else {
             self.make_ready(step, effects);
         }
@@ -159,11 +266,11 @@ impl Machine {
     ) {
         let cancelled = self.run.cancel.is_some();
         match outcome {
-            Outcome::Succeeded => self.succeed(step, effects),
+            Outcome::Succeeded => self.end_step(step, StepState::Succeeded, now, effects),
             Outcome::Cancelled | Outcome::Failed(Failure::Lost) if cancelled => {
-                self.end_step(step, StepState::Cancelled, effects);
+                self.end_step(step, StepState::Cancelled, now, effects);
             }
-            Outcome::Failed(_) if cancelled => self.fail(step, effects),
+            Outcome::Failed(_) if cancelled => self.fail(step, now, effects),
             Outcome::Failed(failure) => self.retry_or_fail(step, failure, (now, jitter), effects),
             Outcome::Cancelled => self.retry_or_fail(step, Failure::Lost, (now, jitter), effects),
         }
@@ -176,20 +283,17 @@ impl Machine {
         (now, jitter): (Timestamp, f64),
         effects: &mut Vec<Effect>,
     ) {
-        let (Some(cell), Some(rules)) = (self.cells.get_mut(at(step.0)), self.graph.rules(step))
-        else {
-            return;
-        };
+        let rules = self.nodes.rules(&self.graph, step);
+        let (Some(cell), Some(rules)) = (self.cells.get_mut(at(step.0)), rules) else { return };
         let used = if failure == Failure::Lost { &mut cell.losses } else { &mut cell.retries };
         let Some(wait) = rules.retry.delay(failure, *used, jitter) else {
-            return self.fail(step, effects);
+            return self.fail(step, now, effects);
         };
         *used += 1;
         if wait.is_zero() {
             return self.make_ready(step, effects);
         }
-        let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-        let until = Timestamp(now.0.saturating_add(micros));
+        let until = later(now, wait);
         cell.state = StepState::BackingOff;
         cell.not_before = Some(until);
         let attempt = AttemptNumber(cell.attempt);
@@ -197,54 +301,33 @@ impl Machine {
         effects.push(Effect::Wait { step, attempt, until });
     }
 
-    /// Makes `step` ready; stubs succeed, and what they alone held up is ready in turn.
+    fn wait_over(
+        &mut self,
+        step: StepIndex,
+        attempt: AttemptNumber,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(cell) = self.cells.get(at(step.0)).filter(|cell| cell.attempt == attempt.0) else {
+            return;
+        };
+        match (cell.state, self.nodes.role(&self.graph, step)) {
+            (StepState::BackingOff, _) => self.make_ready(step, effects),
+            (StepState::Running, Some(Role::Mock(mock))) => self.end_mock(step, mock, now, effects),
+            (_, _) => {}
+        }
+    }
+
     fn make_ready(&mut self, step: StepIndex, effects: &mut Vec<Effect>) {
-        if self.graph.rules(step).is_some_and(|rules| rules.stub) {
-            self.succeed(step, effects);
-        } else {
-            self.set(step, StepState::Ready, effects);
-            effects.push(Effect::Enqueue(step));
-        }
+        self.set(step, StepState::Ready, effects);
+        effects.push(Effect::Enqueue(step));
     }
 
-    /// Ends `step` well; in a run that is being cancelled nothing follows from it.
-    fn succeed(&mut self, step: StepIndex, effects: &mut Vec<Effect>) {
-        let graph = Arc::clone(&self.graph);
-        let mut done = vec![step];
-        while let Some(step) = done.pop() {
-            self.end_step(step, StepState::Succeeded, effects);
-            for &next in graph.dependents(step) {
-                let left = &mut self.waiting[at(next.0)];
-                *left -= 1;
-                if *left > 0 || self.cells[at(next.0)].state != StepState::Pending {
-                    continue;
-                }
-                if graph.rules(next).is_some_and(|rules| rules.stub) {
-                    done.push(next);
-                } else {
-                    self.set(next, StepState::Ready, effects);
-                    effects.push(Effect::Enqueue(next));
-                }
-            }
-        }
+    fn fail(&mut self, step: StepIndex, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.end_step(step, StepState::Failed, now, effects);
     }
 
-    /// Ends `step` badly, and with it all that follow it.
-    fn fail(&mut self, step: StepIndex, effects: &mut Vec<Effect>) {
-        self.end_step(step, StepState::Failed, effects);
-        let graph = Arc::clone(&self.graph);
-        let mut failed = vec![step];
-        while let Some(step) = failed.pop() {
-            for &next in graph.dependents(step) {
-                if self.cells[at(next.0)].state == StepState::Pending {
-                    self.end_step(next, StepState::UpstreamFailed, effects);
-                    failed.push(next);
-                }
-            }
-        }
-    }
-
-    fn cancel(&mut self, how: Stop, effects: &mut Vec<Effect>) {
+    fn cancel(&mut self, how: Stop, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.run.cancel >= Some(how) {
             return;
         }
@@ -254,10 +337,12 @@ impl Machine {
         for index in 0..self.cells.len() {
             let step = StepIndex(u32::try_from(index).unwrap_or(u32::MAX));
             let cell = self.cells[index];
-            if cell.state == StepState::Running {
+            let open = self.nodes.get(step).is_some_and(|node| node.open > 0);
+            if cell.state == StepState::Running && cell.attempt > 0 {
                 effects.push(Effect::Stop { step, attempt: AttemptNumber(cell.attempt), how });
-            } else if !cell.state.is_terminal() {
-                self.end_step(step, StepState::Cancelled, effects);
+            } else if !cell.state.is_terminal() && !open {
+                // A container ends with the last of its children.
+                self.end_step(step, StepState::Cancelled, now, effects);
             }
         }
     }
@@ -267,23 +352,32 @@ impl Machine {
         if self.open > 0 {
             return;
         }
-        let good = |cell: &Cell| {
-            matches!(cell.state, StepState::Succeeded | StepState::Reused | StepState::Skipped)
-        };
-        self.run.state = if self.cells.iter().all(good) {
+        let all_good = (0..self.graph.top()).all(|step| self.is_good(StepIndex(step)));
+        self.run.state = if all_good {
             RunState::Succeeded
-        } else if self.run.cancel.is_some() {
+        } else if self.run.cancel.is_some() && !self.run.timed_out {
             RunState::Cancelled
         } else {
             RunState::Failed
         };
+        self.run.start.get_or_insert(now);
         self.run.end = Some(now);
         effects.push(Effect::RunChanged);
     }
 
-    fn end_step(&mut self, step: StepIndex, state: StepState, effects: &mut Vec<Effect>) {
-        self.open -= 1;
+    fn end_step(
+        &mut self,
+        step: StepIndex,
+        state: StepState,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         self.set(step, state, effects);
+        self.todo.push(Todo::Ended(step));
+        let cell = &mut self.cells[at(step.0)];
+        if cell.attempt == 0 {
+            cell.end = Some(now);
+        }
     }
 
     fn set(&mut self, step: StepIndex, state: StepState, effects: &mut Vec<Effect>) {
@@ -295,7 +389,8 @@ impl Machine {
 
     fn running(&mut self, step: StepIndex, attempt: AttemptNumber) -> Option<&mut Cell> {
         let cell = self.cells.get_mut(at(step.0))?;
-        (cell.state == StepState::Running && cell.attempt == attempt.0).then_some(cell)
+        let same = cell.state == StepState::Running && cell.attempt == attempt.0 && attempt.0 > 0;
+        same.then_some(cell)
     }
 
     /// Where the run stands.
@@ -311,6 +406,28 @@ impl Machine {
     /// Where every step stands.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
+    }
+
+    /// What `step` was made of; `None` where there is no such step yet.
+    pub fn key(&self, step: StepIndex) -> Option<NodeKey> {
+        self.nodes.get(step).map(|node| node.key)
+    }
+
+    /// The steps that were made of `step`, in order.
+    pub fn children(&self, step: StepIndex) -> &[StepIndex] {
+        self.nodes.get(step).map_or(&[], |node| &node.children)
+    }
+
+    /// The steps beside `step` that it follows. Instances and iterations follow none themselves.
+    pub fn needs(&self, step: StepIndex) -> impl Iterator<Item = StepIndex> + '_ {
+        let node = self.nodes.get(step).filter(|node| node.key.ordinal.is_none());
+        let needs = node.map_or(&[][..], |node| self.graph.needs(node.key.template));
+        needs.iter().filter_map(move |need| self.nodes.beside(&self.graph, step, *need))
+    }
+
+    /// The step beside `step` that was made of `template`.
+    pub fn beside(&self, step: StepIndex, template: StepIndex) -> Option<StepIndex> {
+        self.nodes.beside(&self.graph, step, template)
     }
 
     /// The plan's edges.

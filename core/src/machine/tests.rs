@@ -12,18 +12,18 @@ fn rules(times: u32) -> StepRules {
     let on = RetryOn { exit: true, timeout: true, oom: true, lost: true };
     let backoff = Duration::from_secs(1);
     let retry = RetryPolicy { times, backoff, factor: 2.0, max: Duration::from_secs(9), on };
-    StepRules { retry, stub: false }
+    StepRules { retry, ..StepRules::PLAIN }
 }
 
 fn begun(needs: &[&[u32]], rules: Vec<StepRules>) -> Machine {
-    let graph = RunGraph::new(needs.iter().copied(), rules).unwrap();
+    let graph = RunGraph::new(needs.iter().map(|needs| (*needs, &[][..])), rules).unwrap();
     let mut machine = Machine::new(Arc::new(graph));
     machine.apply(Event::Begin, NOW, &mut Vec::new());
     machine
 }
 
 fn never(len: usize) -> Vec<StepRules> {
-    vec![StepRules { retry: RetryPolicy::NEVER, stub: false }; len]
+    vec![StepRules::PLAIN; len]
 }
 
 fn send(machine: &mut Machine, event: Event) -> Vec<Effect> {
@@ -73,7 +73,7 @@ fn what_follows_a_failure_fails_and_the_rest_goes_on() {
 
 #[test]
 fn stubs_succeed_by_themselves_also_one_behind_the_other() {
-    let stub = StepRules { stub: true, ..never(1)[0] };
+    let stub = StepRules { work: Work::Stub, ..StepRules::PLAIN };
     let machine = begun(&[&[], &[0], &[1]], vec![stub; 3]);
     assert_eq!(machine.run().state, RunState::Succeeded);
     assert_eq!(machine.run().start, Some(NOW));
@@ -90,7 +90,7 @@ fn a_retry_waits_and_is_the_next_attempt() {
     assert!(effects.contains(&Effect::Wait { step, attempt: FIRST, until }), "{effects:?}");
     assert_eq!(words(&machine), ["backing_off"]);
     assert_eq!(send(&mut machine, grant(0)), []);
-    send(&mut machine, Event::BackoffOver { step, attempt: FIRST });
+    send(&mut machine, Event::WaitOver { step, attempt: FIRST });
     send(&mut machine, grant(0));
     assert_eq!(send(&mut machine, end(0, 1, Outcome::Succeeded)), [], "late");
     send(&mut machine, end(0, 2, Outcome::Failed(Failure::Exit)));
@@ -105,7 +105,7 @@ fn losses_have_a_budget_of_their_own() {
         send(&mut machine, end(0, attempt, Outcome::Failed(Failure::Lost)));
         assert_eq!(words(&machine), ["backing_off"]);
         let attempt = AttemptNumber(attempt);
-        send(&mut machine, Event::BackoffOver { step: StepIndex(0), attempt });
+        send(&mut machine, Event::WaitOver { step: StepIndex(0), attempt });
     }
     send(&mut machine, grant(0));
     send(&mut machine, end(0, LOSS_BUDGET + 1, Outcome::Failed(Failure::Lost)));
@@ -176,7 +176,7 @@ fn event((what, step, code): Move, machine: &Machine) -> Event {
         4..=7 => Event::Ended { step, attempt, outcome: outcome(code), jitter: 0.5 },
         8 => Event::Started { step, attempt },
         9 => Event::GivenBack { step, attempt },
-        10 => Event::BackoffOver { step, attempt },
+        10 => Event::WaitOver { step, attempt },
         _ if code < 20 => Event::CancelRequested { how: Stop::Politely },
         _ => Event::Begin,
     }
@@ -230,7 +230,7 @@ fn finish(machine: &mut Machine) {
             match cell.state {
                 StepState::Ready => Some(Event::Granted { step }),
                 StepState::Running => Some(end(index, cell.attempt, Outcome::Succeeded)),
-                StepState::BackingOff => Some(Event::BackoffOver { step, attempt }),
+                StepState::BackingOff => Some(Event::WaitOver { step, attempt }),
                 StepState::Pending
                 | StepState::Succeeded
                 | StepState::Reused
@@ -261,17 +261,23 @@ proptest! {
             .zip(&edges)
             .map(|(index, list)| list.iter().filter(|_| index > 0).map(|n| n % index.max(1)).collect())
             .collect();
-        let of = |stub: &bool| StepRules { stub: *stub, ..rules(2) };
+        let of = |stub: &bool| {
+            let work = if *stub { Work::Stub } else { Work::Attempts };
+            StepRules { work, ..rules(2) }
+        };
         let rules = stubs.iter().take(needs.len()).map(of).collect();
-        let graph = Arc::new(RunGraph::new(needs.iter().map(Vec::as_slice), rules).unwrap());
+        let graph = Arc::new(RunGraph::new(needs.iter().map(|needs| (needs.as_slice(), &[][..])), rules).unwrap());
         let mut machine = Machine::new(Arc::clone(&graph));
         send(&mut machine, Event::Begin);
         check(&machine);
         for choice in moves {
             let event = event(choice, &machine);
             step(&mut machine, event);
-            let copy = Machine::restore(Arc::clone(&graph), machine.run(), machine.cells().to_vec());
-            prop_assert_eq!(&copy.waiting, &machine.waiting);
+            let stored = (0u32..).zip(machine.cells()).map(|(step, cell)| {
+                (machine.key(StepIndex(step)).unwrap(), *cell)
+            });
+            let copy = Machine::restore(Arc::clone(&graph), machine.run(), stored.collect());
+            prop_assert_eq!(&copy.nodes, &machine.nodes);
             prop_assert_eq!(copy.open, machine.open);
         }
         finish(&mut machine);
