@@ -2,19 +2,22 @@ use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use windlass_core::{
-    AttemptNumber, AttemptState, Event, ReadyStep, RunId, StepState, Stop, WorkerName,
+    AttemptNumber, AttemptState, Event, ReadyStep, RunId, StepIndex, StepState, Stop, WorkerName,
 };
 use windlass_proto::worker::v1::{Directive, LeaseProof, directive::Action};
 
 use super::{
     EngineError, Grant, Poll, Reply,
-    inputs::{self, FromAbove},
-    live::LiveAttempt,
+    inputs,
+    live::{LiveAttempt, LiveRun},
     thread::Engine,
 };
 use crate::{
     fleet::{LEASE_TTL, LeaseEntry, Parked, SessionId, new_lease},
-    store::attempts::{self, AttemptKey, AttemptRow},
+    store::{
+        attempts::{self, AttemptKey, AttemptRow},
+        records::EntryRecord,
+    },
 };
 
 /// Most leases in one answer.
@@ -109,10 +112,11 @@ impl Engine {
             let (free, capacity) = (seat.free(), seat.slots());
             let Some((run, ready)) = self.queue.take(free, capacity) else { break };
             if let Some(grant) = self.grant_one(worker, run, ready)? {
-                bytes += grant.run.weight(grant.key.step);
-                let outputs = grant.inputs.iter().chain(grant.bound.iter().map(|(_, o)| o));
-                bytes += outputs.map(Message::encoded_len).sum::<usize>();
-                bytes += grant.layers.iter().map(String::len).sum::<usize>();
+                bytes += grant.run.weight(grant.template);
+                let given = &grant.given;
+                bytes += given.inputs.iter().map(Message::encoded_len).sum::<usize>();
+                bytes += given.args.iter().map(Message::encoded_len).sum::<usize>();
+                bytes += given.layers.iter().map(String::len).sum::<usize>();
                 grants.push(grant);
             }
             if bytes > MAX_GRANT_BYTES {
@@ -151,15 +155,39 @@ impl Engine {
             record: None,
         };
         attempts::insert(self.writer.tx()?, &row)?;
-        let FromAbove { inputs, bound, layers } = inputs::collect(live, step);
-        let shared = Arc::clone(&live.shared);
-        let path = shared.path(step).into();
-        self.batch.new_leases.push((lease, LeaseEntry { key, path }));
+        let mut given = inputs::collect(live, step);
+        let reduces = inputs::reduces(live, step);
+        keep_found(live, step, reduces);
+        let failed = inputs::failed_need(live, step);
+        let (shared, path) = (Arc::clone(&live.shared), live.path(step));
+        let template = live.machine.key(step).map_or(step, |key| key.template);
+        if let Some(failed) = failed {
+            given.env = self.failure_variables(run, failed)?;
+        }
+        self.batch.new_leases.push((lease, LeaseEntry { key, path: path.as_str().into() }));
         self.timers.lease(expires);
         if let Some(seat) = self.fleet.seats.get_mut(worker) {
             seat.held.insert((run, step), ready.slots);
         }
-        Ok(Some(Arc::new(Grant { key, lease, run: shared, inputs, bound, layers })))
+        Ok(Some(Arc::new(Grant { key, lease, run: shared, template, path, reduces, given })))
+    }
+
+    /// What a failure handler is told of the step that failed.
+    fn failure_variables(
+        &self,
+        run: RunId,
+        failed: StepIndex,
+    ) -> Result<Vec<(String, String)>, EngineError> {
+        let Some(live) = self.runs.get(&run) else { return Ok(Vec::new()) };
+        let attempt = AttemptNumber(live.cell(failed).attempt);
+        let row = attempts::get(self.writer.read(), AttemptKey { run, step: failed, attempt })?;
+        let end = row.and_then(|row| row.record).and_then(|record| record.end);
+        let reason = end.map(|end| end.message).filter(|message| !message.is_empty());
+        let reason = reason.or_else(|| live.reasons.get(&failed).cloned());
+        Ok(vec![
+            ("WINDLASS_FAILED_STEP".to_owned(), live.path(failed)),
+            ("WINDLASS_FAILED_REASON".to_owned(), reason.unwrap_or_default()),
+        ])
     }
 
     /// Ends the hold of a worker on an attempt.
@@ -183,7 +211,7 @@ impl Engine {
     }
 
     /// Tells the worker of an attempt to end it.
-    pub(super) fn direct(&mut self, run: RunId, step: windlass_core::StepIndex, how: Stop) {
+    pub(super) fn direct(&mut self, run: RunId, step: StepIndex, how: Stop) {
         let Some(live) = self.runs.get(&run) else { return };
         let Some(held) = live.live.get(&step) else { return };
         let seat = self.fleet.seats.get(&held.worker);
@@ -195,7 +223,7 @@ impl Engine {
         };
         let attempt = windlass_proto::common::v1::AttemptRef {
             run_id: run.to_string(),
-            step: live.shared.path(step).to_owned(),
+            step: live.path(step),
             attempt: held.attempt.0,
         };
         let lease_id = held.lease.0.to_vec().into();
@@ -232,4 +260,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Keeps the arguments of an attempt where the plan does not hold them.
+fn keep_found(live: &mut LiveRun, step: StepIndex, reduces: bool) {
+    if reduces || !live.finds_arguments(step) {
+        return;
+    }
+    let found = live.arguments(step);
+    let args = found.iter().map(|(name, found)| found.to_record(name)).collect();
+    live.entries.insert(step, Arc::new(EntryRecord { args, items: Vec::new() }));
+    live.new_entries.push(step);
 }

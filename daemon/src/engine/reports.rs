@@ -80,18 +80,17 @@ impl Engine {
     /// The attempt that a proof names, live or not.
     fn stored_key(&self, proof: &Proof) -> Result<Option<AttemptKey>, EngineError> {
         let (run, attempt) = (proof.run, proof.attempt);
-        let find = |plan: &windlass_proto::common::v1::Plan| {
-            let place = plan.steps.iter().position(|step| step.path == proof.path.as_str())?;
-            let step = StepIndex(u32::try_from(place).ok()?);
-            Some(AttemptKey { run, step, attempt })
-        };
+        let key = |step| AttemptKey { run, step, attempt };
         if let Some(live) = self.runs.get(&run) {
-            return Ok(find(&live.shared.plan));
+            return Ok(live.find(proof.path.as_str()).map(key));
         }
-        if crate::store::runs::get(self.writer.read(), run)?.is_none() {
+        let conn = self.writer.read();
+        if crate::store::runs::get(conn, run)?.is_none() {
             return Ok(None);
         }
-        Ok(find(&details::plan(self.writer.read(), run)?))
+        let plan = details::plan(conn, run)?;
+        let step = crate::store::steps::at_path(conn, (run, &plan), proof.path.as_str())?;
+        Ok(step.map(key))
     }
 
     /// Writes that an attempt runs, the first time.
@@ -180,16 +179,8 @@ impl Engine {
         self.apply(run, event, now);
         if let Some(live) = self.runs.get_mut(&run)
             && live.cell(step).state == StepState::Failed
-            && live.row.reason.is_empty()
         {
-            let line: String =
-                message.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
-            let path = live.shared.path(step);
-            live.row.reason = match line.as_str() {
-                "" => format!("step `{path}` failed"),
-                line => format!("step `{path}` failed: {line}"),
-            };
-            live.run_dirty = true;
+            live.blame(step, message);
         }
     }
 
@@ -201,12 +192,30 @@ impl Engine {
 }
 
 impl LiveRun {
+    /// Tells with the run why a step failed, where that is its first failure.
+    pub(super) fn blame(&mut self, step: StepIndex, message: &str) {
+        if !self.row.reason.is_empty() {
+            return;
+        }
+        let path = self.path(step);
+        self.row.reason = match first_line(message).as_str() {
+            "" => format!("step `{path}` failed"),
+            line => format!("step `{path}` failed: {line}"),
+        };
+        self.run_dirty = true;
+    }
+
     /// Keeps what a step left, where it left anything.
     pub(super) fn keep_result(&mut self, step: StepIndex, result: StepResult) {
         if !result.outputs.is_empty() || !result.changes.is_empty() {
             self.results.insert(step, result);
         }
     }
+}
+
+/// The first line of a message, cut short.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect()
 }
 
 fn outcome(state: AttemptState) -> Outcome {

@@ -4,6 +4,7 @@
 pub(crate) mod attempts;
 mod checkpoint;
 pub(crate) mod details;
+pub(crate) mod entries;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod live;
