@@ -7,7 +7,7 @@ mod compile;
 pub mod config;
 mod connections;
 mod engine;
-#[expect(dead_code, unused_imports, reason = "the compiler and the evaluator are built on it next")]
+mod eval;
 mod expr;
 mod fleet;
 pub mod home;

@@ -36,7 +36,12 @@ impl Engine {
                 Event::Entered { step, entry }
             }
             Verdict::Join { join, outputs } => {
-                if ends(live.children_made(step), live.most_iterations(step), join) {
+                let (made, most) = (live.children_made(step), live.most_iterations(step));
+                if join == Join::Until(false) && made >= most {
+                    let told = format!("`until` did not hold after {made} iterations");
+                    live.reasons.insert(step, told);
+                }
+                if ends(made, most, join) {
                     live.keep_bare(step, StepResult { outputs, changes: String::new() });
                 }
                 Event::Joined { step, join }

@@ -9,7 +9,7 @@ use crate::store::records::{EntryRecord, FoundArg};
 
 /// The value of an argument.
 #[derive(Clone, Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Json(String),
     Output(Output),
     /// The secret of that name; its value is not in memory.
@@ -95,9 +95,7 @@ impl LiveRun {
                 let ordinal = self.machine.key(step)?.ordinal?;
                 self.entries.get(&anchor)?.item(ordinal, &item.axis).map(Found::Json)
             }
-            Value::Iteration(_) => {
-                Some(Found::Json(self.machine.key(step)?.ordinal?.to_string()))
-            }
+            Value::Iteration(_) => Some(Found::Json(self.machine.key(step)?.ordinal?.to_string())),
             Value::Secret(name) => Some(Found::Secret(name.clone())),
         }
     }

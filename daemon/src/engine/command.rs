@@ -55,7 +55,7 @@ pub(crate) struct NewRun {
     pub(super) plan: Vec<u8>,
     pub(super) graph: Arc<RunGraph>,
     pub(super) shared: Arc<RunShared>,
-    pub(crate) flow: Flow,
+    pub(super) flow: Flow,
 }
 
 impl NewRun {
@@ -75,7 +75,13 @@ impl NewRun {
         let graph = Arc::new(graph(&plan)?);
         let shared = Arc::new(RunShared::new(run, plan, &record, environment));
         let (record, plan) = (record_bytes, plan_bytes);
-        Ok(Self { request, name, pipeline, labels, record, plan, graph, shared, flow: Flow::default() })
+        let flow = Flow::default();
+        Ok(Self { request, name, pipeline, labels, record, plan, graph, shared, flow })
+    }
+
+    /// The same with what decides when it goes on.
+    pub(crate) fn with_flow(self, flow: Flow) -> Self {
+        Self { flow, ..self }
     }
 }
 

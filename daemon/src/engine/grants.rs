@@ -7,8 +7,7 @@ use windlass_core::{
 use windlass_proto::worker::v1::{Directive, LeaseProof, directive::Action};
 
 use super::{
-    EngineError, Grant, Poll, Reply,
-    inputs,
+    EngineError, Grant, Poll, Reply, inputs,
     live::{LiveAttempt, LiveRun},
     thread::Engine,
 };

@@ -29,12 +29,14 @@ use std::sync::Arc;
 
 use windlass_core::RunId;
 
+pub(crate) use self::args::Found;
 pub(crate) use self::command::{
     Cancel, Created, Heartbeat, Held, NewRun, OpenSession, Opened, Ordered, Poll, Proof, Reply,
     Report, Reported, WorkerView,
 };
 pub(crate) use self::handle::{EngineHandle, EngineThread, Options, start};
-pub(crate) use self::live::{CallerVariables, FromAbove, Grant, RunShared};
+pub(crate) use self::live::{CallerVariables, Grant, RunShared};
+pub(crate) use self::questions::{Answer, Given, Question, Verdict};
 pub(crate) use self::watchers::{Change, Watchers};
 use crate::store::{StoreError, attempts::AttemptKey};
 

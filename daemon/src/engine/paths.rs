@@ -39,7 +39,8 @@ impl LiveRun {
     pub(super) fn find(&self, path: &str) -> Option<StepIndex> {
         let mut found = None;
         for part in path.split('/') {
-            let (name, ordinals) = part.split_once('[').map_or((part, ""), |(name, rest)| (name, rest));
+            let (name, ordinals) =
+                part.split_once('[').map_or((part, ""), |(name, rest)| (name, rest));
             let top = (0..self.machine.graph().top()).map(StepIndex).collect::<Vec<_>>();
             let beside = found.map_or(top.as_slice(), |around| self.machine.children(around));
             let mut step = *beside.iter().find(|step| self.name(**step) == name)?;

@@ -5,7 +5,9 @@ use std::sync::{Arc, mpsc};
 
 use windlass_blobs::Store;
 use windlass_core::{AttemptNumber, Entry, Join, RunId, StepIndex};
-use windlass_proto::common::v1::Output;
+use windlass_proto::common::v1::{
+    Output, PlannedStep, StepSpec, bound_arg, foreach_spec::Items, matrix_axis::Values,
+};
 
 use super::{
     args::Found,
@@ -32,6 +34,10 @@ pub(crate) struct Question {
     pub(crate) join: bool,
     pub(crate) shared: Arc<RunShared>,
     pub(crate) template: StepIndex,
+    /// It is about instances or iterations, not one of them.
+    pub(crate) is_container: bool,
+    /// It stands in an inner pipeline, or asks about one: `params` are those of that pipeline.
+    pub(crate) inner: bool,
     /// Values of the parameters around the step, by name.
     pub(crate) params: Vec<(String, Found)>,
     /// The first of the steps whose names `steps` knows, and the first of these in the plan.
@@ -118,10 +124,11 @@ fn make(live: &LiveRun, step: StepIndex, join: bool) -> Option<Question> {
         (Some(inner), Some(first)) => (first.step, StepIndex(inner.first)),
         (_, _) => live.first_beside(step)?,
     };
-    let around = if inner.is_some() {
-        Some(step)
-    } else {
-        live.machine.key(live.anchor(step))?.parent
+    let around =
+        if inner.is_some() { Some(step) } else { live.machine.key(live.anchor(step))?.parent };
+    let nearest = match uses_nearest(planned, join) {
+        true => inputs::nearest(live, step).iter().map(given).collect(),
+        false => Vec::new(),
     };
     Some(Question {
         run: live.shared.run,
@@ -129,11 +136,37 @@ fn make(live: &LiveRun, step: StepIndex, join: bool) -> Option<Question> {
         join,
         shared: Arc::clone(&live.shared),
         template,
+        is_container: live.machine.key(step)?.ordinal.is_none(),
+        inner: around.is_some(),
         params: around.map(|around| live.arguments(around)).unwrap_or_default(),
         beside,
-        nearest: inputs::nearest(live, step).iter().map(given).collect(),
+        nearest,
         children,
     })
+}
+
+/// True where an expression may name `outputs` or `metrics` of whatever step is nearest.
+fn uses_nearest(planned: &PlannedStep, join: bool) -> bool {
+    let named = |text: &str| text.contains("outputs") || text.contains("metrics");
+    let own = StepSpec::default();
+    let spec = planned.spec.as_ref().unwrap_or(&own);
+    if join {
+        return spec.r#loop.as_ref().is_some_and(|looped| named(&looped.until));
+    }
+    let in_items = |items: &Items| match items {
+        Items::Expr(text) => named(text),
+        Items::ListJson(_) => false,
+        Items::Matrix(matrix) => matrix.axes.iter().any(|axis| match &axis.values {
+            Some(Values::Expr(text)) => named(text),
+            Some(Values::ListJson(_)) | None => false,
+        }),
+    };
+    let items = spec.foreach.as_ref().and_then(|foreach| foreach.items.as_ref());
+    let in_args = planned.args.iter().any(|arg| match &arg.value {
+        Some(bound_arg::Value::TemplateJson(json)) => named(json),
+        Some(_) | None => false,
+    });
+    named(&spec.when) || items.is_some_and(in_items) || in_args
 }
 
 impl LiveRun {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use windlass_core::{
-    BadGraph, Mock, RetryOn, RetryPolicy, RunGraph, Spread, StepRules, Work,
-};
+use windlass_core::{BadGraph, Mock, RetryOn, RetryPolicy, RunGraph, Spread, StepRules, Work};
 use windlass_proto::common::v1::{
     ForeachSpec, LoopSpec, Plan, PlannedStep, RetrySpec, StepSpec, bound_arg::Value,
     retry_spec::On, step_spec::Action,
@@ -71,7 +69,6 @@ fn asks(step: &PlannedStep, spec: &StepSpec, spread: Spread) -> bool {
     let found = step.args.iter().any(|arg| template(&arg.value));
     !spec.when.is_empty() || (!mocked && (found || matches!(spread, Spread::Each { .. })))
 }
-
 
 fn policy(spec: &RetrySpec) -> RetryPolicy {
     let duration = |given: Option<&prost_types::Duration>, default| {

@@ -6,7 +6,6 @@ use super::{Answers, Unanswered, parse, specs};
 use crate::{
     engine::{Given, Question, Verdict},
     expr::{Expression, as_bool, shape},
-    store::records::{EntryRecord, FoundArg},
 };
 
 /// Bytes of JSON beyond which the list of the instances' outputs is kept as their digests.
@@ -33,9 +32,7 @@ impl Answers {
             });
         }
         match &spec.foreach {
-            Some(foreach) if question.is_container => {
-                self.gather(question, spec, &foreach.reduce)
-            }
+            Some(foreach) if question.is_container => self.gather(question, spec, &foreach.reduce),
             Some(_) | None => self.pick(question, spec),
         }
     }
@@ -134,7 +131,7 @@ impl Answers {
 
     fn keep(&self, name: &str, codec: &str, bytes: &[u8]) -> Result<Output, Unanswered> {
         let told = |error| Unanswered::of(&format!("output `{name}` cannot be kept"), error);
-        let digest = self.blobs.put(bytes).map_err(told)?;
+        let digest = self.blobs.put_bytes(bytes).map_err(told)?;
         Ok(Output {
             name: name.to_owned(),
             digest: digest.to_string(),
@@ -163,7 +160,7 @@ fn names(spec: &StepSpec, children: &[Given]) -> Vec<String> {
 /// of any codec.
 fn whole_output<'a>(question: &'a Question, expression: &Expression) -> Option<&'a Output> {
     let parts: Vec<&str> = expression.text().trim().split('.').collect();
-    let [ "steps", name, "outputs", output ] = parts.as_slice() else { return None };
+    let ["steps", name, "outputs", output] = parts.as_slice() else { return None };
     let place = question.children.iter().position(|child| {
         let key = (child.step.0.checked_sub(question.beside.0.0))
             .map(|offset| question.beside.1.0 + offset);

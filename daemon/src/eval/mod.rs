@@ -3,8 +3,6 @@
 mod join;
 mod lists;
 mod scope;
-#[cfg(test)]
-mod tests;
 
 use std::path::PathBuf;
 
@@ -56,10 +54,8 @@ impl Answers {
     /// The answer to a question; what cannot be answered fails the step. Blocks.
     pub(crate) fn find(&mut self, question: &Question) -> Answer {
         let found = if question.join { self.join(question) } else { self.enter(question) };
-        let verdict = found.unwrap_or_else(|Unanswered(reason)| Verdict::Fail {
-            join: question.join,
-            reason,
-        });
+        let verdict = found
+            .unwrap_or_else(|Unanswered(reason)| Verdict::Fail { join: question.join, reason });
         Answer { run: question.run, step: question.step, verdict }
     }
 
@@ -112,7 +108,8 @@ fn specs(question: &Question) -> Result<(&PlannedStep, &StepSpec), Unanswered> {
 }
 
 fn parse(what: &str, text: &str) -> Result<Expression, Unanswered> {
-    Expression::parse(text).map_err(|bad| Unanswered::of(what, format!("`{text}`: {}", bad.message)))
+    Expression::parse(text)
+        .map_err(|bad| Unanswered::of(what, format!("`{text}`: {}", bad.message)))
 }
 
 fn templates(planned: &PlannedStep) -> Result<Vec<(String, Template)>, Unanswered> {

@@ -52,32 +52,22 @@ impl Answers {
 
     fn add_params(&self, question: &Question, scope: &mut Scope) {
         let mut params = Map::new();
-        let mut add = |name: &str, json: &str| {
-            if let Ok(value) = serde_json::from_str(json) {
-                params.insert(name.to_owned(), value);
-            }
-        };
-        if question.inner {
-            for (name, found) in &question.params {
-                match found {
-                    Found::Json(json) => add(name, json),
-                    Found::Output(output) => match self.value(output) {
-                        Ok(value) => drop(params.insert(name.clone(), value)),
-                        Err(why) => {
-                            scope.unreadable.insert(format!("params.{name}"), why);
-                        }
-                    },
-                    Found::Secret(_) => {
-                        let why = "is a secret".to_owned();
-                        scope.unreadable.insert(format!("params.{name}"), why);
-                    }
-                }
-            }
-        } else {
+        if !question.inner {
             for param in &question.shared.plan.params {
                 if let Some(bound_arg::Value::Json(json)) = &param.value {
-                    add(&param.name, json);
+                    params.insert(param.name.clone(), read(json));
                 }
+            }
+        }
+        for (name, found) in &question.params {
+            let value = match found {
+                Found::Json(json) => Ok(read(json)),
+                Found::Output(output) => self.value(output),
+                Found::Secret(_) => Err("is a secret".to_owned()),
+            };
+            match value {
+                Ok(value) => drop(params.insert(name.clone(), value)),
+                Err(why) => drop(scope.unreadable.insert(format!("params.{name}"), why)),
             }
         }
         scope.params = Value::Object(params);
@@ -199,6 +189,11 @@ impl Answers {
         let digest = output.digest.parse().map_err(|_| "has no good digest".to_owned())?;
         self.blobs.read(&digest, MAX_VALUE_BYTES).map_err(|error| error.to_string())
     }
+}
+
+/// A bound value; it was checked when it was bound.
+fn read(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_default()
 }
 
 /// Who gives `outputs` and `metrics`: after an iteration of a loop that one first, then the steps

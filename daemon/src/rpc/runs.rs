@@ -169,11 +169,11 @@ impl RunService for RunsRpc {
         let GetRunRequest { run: text, without_steps } = request.into_inner();
         let text = run_text(text)?;
         let read = self.readers.read(move |conn| view::read(conn, &text, !without_steps));
-        let (mut run, plan) = read.await??;
-        if let Some(plan) = plan {
+        let (mut run, bound) = read.await??;
+        if let Some(bound) = bound {
             let blobs = self.blobs.clone();
             let completed = tokio::task::spawn_blocking(move || {
-                view::complete(&mut run, &plan, &blobs);
+                view::complete(&mut run, &bound, &blobs);
                 run
             });
             run = completed.await.map_err(|error| internal(&error))?;

@@ -10,6 +10,7 @@ pub(crate) mod listing;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod names;
+mod needs;
 mod readers;
 pub(crate) mod records;
 pub(crate) mod requests;
@@ -99,7 +100,7 @@ pub(crate) fn open(path: &Path) -> Result<Writer, StoreError> {
 }
 
 /// A connection that only reads.
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     use rusqlite::OpenFlags;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;

@@ -21,13 +21,14 @@ fn add(writer: &mut Writer, number: u128, state: RunState, label: &str) -> RunId
         run,
         name: format!("name-{}", number % 3),
         pipeline: if number.is_multiple_of(2) { "even" } else { "odd" }.to_owned(),
-        machine: RunRecordState { state, cancel: None, start: None, end: None },
+        machine: RunRecordState { state, cancel: None, timed_out: false, start: None, end: None },
         sequence: 1,
         create: Timestamp(0),
         reason: String::new(),
+        flow: runs::Flow::default(),
     };
     let labels = [("team".to_owned(), label.to_owned())].into();
-    let record = RunRecord { run: Some(Run { labels, ..Run::default() }), left_out: String::new() };
+    let record = RunRecord { run: Some(Run { labels, ..Run::default() }), ..RunRecord::default() };
     let tx = writer.tx().unwrap();
     runs::insert(tx, &row, &record.encode_to_vec(), &[]).unwrap();
     runs::insert_labels(tx, run, &record.run.unwrap().labels).unwrap();
@@ -62,7 +63,7 @@ fn migrations_are_sound_and_a_newer_database_is_refused() {
     assert_eq!(identity(&path), first, "the identity stays");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = open(&path).map(drop).unwrap_err();
-    assert!(matches!(refused, StoreError::Newer { found: 99, known: 1 }), "{refused}");
+    assert!(matches!(refused, StoreError::Newer { found: 99, known: 2 }), "{refused}");
     assert!(refused.to_string().contains("99"));
 }
 

@@ -161,7 +161,7 @@ impl RunsRpc {
         let kept = variables.is_some();
         let record = RunRecord { run: Some(run), left_out, has_private_file: kept };
         let made = NewRun::new((id, request), name, record.clone(), plan, variables);
-        let made = made.map(|run| NewRun { flow, ..run });
+        let made = made.map(|run| run.with_flow(flow));
         let result = match made {
             Ok(new) => self.engine.create(new).await.map_err(Status::from),
             Err(error) => Err(bad_graph(&error)),
@@ -196,8 +196,7 @@ impl RunsRpc {
 
 /// What decides when the run goes on, and whether its results count.
 fn flow(plan: &Plan, priority: i32) -> Flow {
-    let stands_in =
-        |step: &PlannedStep| step.mock.is_some() || !step.patched.is_empty();
+    let stands_in = |step: &PlannedStep| step.mock.is_some() || !step.patched.is_empty();
     Flow {
         priority,
         held: false,
