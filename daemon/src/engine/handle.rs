@@ -107,8 +107,8 @@ fn evaluator(
 ) -> Result<Evaluator, StoreError> {
     let answer = move |answer| {
         let command = Command::Answer(Box::new(answer));
-        let sent = sender.upgrade().map(|to| to.send(Envelope { command, permit: None }));
-        if !sent.is_some_and(|sent| sent.is_ok()) {
+        let Some(to) = sender.upgrade() else { return };
+        if to.send(Envelope { command, permit: None }).is_err() {
             tracing::debug!("an answer came after the engine's end");
         }
     };

@@ -3,6 +3,7 @@ mod fleet;
 mod flow;
 mod measure;
 mod repeats;
+mod spread;
 
 use std::{
     collections::HashMap,
