@@ -13,7 +13,7 @@ use super::{
 impl Engine {
     /// Takes in an answer. One that comes late or twice changes nothing.
     pub(super) fn answered_question(&mut self, answer: Answer) {
-        let Answer { run, step, verdict } = answer;
+        let Answer { run, step, children: asked, verdict } = answer;
         let Some(live) = self.runs.get_mut(&run) else { return };
         let cell = live.cell(step);
         let waits = match verdict {
@@ -21,7 +21,8 @@ impl Engine {
                 cell.state == StepState::Pending
             }
             Verdict::Join { .. } | Verdict::Fail { join: true, .. } => {
-                cell.state == StepState::Running && cell.attempt == 0
+                let same = live.children_made(step) == asked;
+                cell.state == StepState::Running && cell.attempt == 0 && same
             }
         };
         if !waits {
@@ -44,12 +45,12 @@ impl Engine {
                 if ends(made, most, join) {
                     live.keep_bare(step, StepResult { outputs, changes: String::new() });
                 }
-                Event::Joined { step, join }
+                Event::Joined { step, made: asked, join }
             }
             Verdict::Fail { join, reason } => {
                 live.reasons.insert(step, reason);
                 if join {
-                    Event::Joined { step, join: Join::Fail }
+                    Event::Joined { step, made: asked, join: Join::Fail }
                 } else {
                     Event::Entered { step, entry: Entry::Fail }
                 }

@@ -52,6 +52,8 @@ pub(crate) struct Question {
 pub(crate) struct Answer {
     pub(crate) run: RunId,
     pub(crate) step: StepIndex,
+    /// How many children it had when it asked.
+    pub(crate) children: usize,
     pub(crate) verdict: Verdict,
 }
 

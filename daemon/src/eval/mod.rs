@@ -56,7 +56,8 @@ impl Answers {
         let found = if question.join { self.join(question) } else { self.enter(question) };
         let verdict = found
             .unwrap_or_else(|Unanswered(reason)| Verdict::Fail { join: question.join, reason });
-        Answer { run: question.run, step: question.step, verdict }
+        let (run, step, children) = (question.run, question.step, question.children.len());
+        Answer { run, step, children, verdict }
     }
 
     fn enter(&mut self, question: &Question) -> Result<Verdict, Unanswered> {
