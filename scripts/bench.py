@@ -455,7 +455,10 @@ def row_23():
         w.put("p.yaml", each(10000, "run: [sleep, '1000']"))
         for _ in range(PAIRS):
             run = json.loads(w.w("submit", "p.yaml", "--json"))["run_id"]
-            while not (starts := [a["start_time"] for s in (seen := json.loads(w.w("show", run, "--json")))["steps"] for a in s["attempts"] if a.get("start_time")]):
+            starts = []
+            while not starts:
+                seen = json.loads(w.w("show", run, "--json"))
+                starts = [a["start_time"] for s in seen["steps"] for a in s["attempts"] if a.get("start_time")]
                 time.sleep(0.05)
             times.append(moment(min(starts)) - moment(seen["create_time"]))
             w.w("cancel", "--now", run)
