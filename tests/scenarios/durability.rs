@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -187,57 +188,101 @@ async fn repeated_requests_have_one_effect() {
     assert_eq!(world.w(["ls", "--json"]).json().as_array().unwrap().len(), 1);
 }
 
-/// The daemon is killed at each of its first writes and syncs in turn; whatever a client was told
-/// is there afterwards, and the database is whole.
+/// The daemon is killed at each of its first writes and syncs in turn, while it takes and runs one
+/// run after the other; whatever a client was told is there afterwards, ran once, and the database
+/// is whole.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "how thorough to be is the caller's choice")]
-fn every_crash_point_of_a_submission() {
-    let crashes = if std::env::var_os("WINDLASS_ALL_CRASH_POINTS").is_some() { 500 } else { 12 };
-    let mut told = 0;
-    for call in ["fdatasync", "pwrite64"] {
-        for point in 1..=crashes {
-            told += usize::from(crash_at(call, point * 3));
-        }
-    }
-    assert!(told > 0, "no submission was ever acknowledged");
+fn every_crash_point_of_the_daemon() {
+    let all = std::env::var_os("WINDLASS_ALL_CRASH_POINTS").is_some();
+    let (writes, syncs, stride) = if all { (900, 100, 1) } else { (120, 24, 8) };
+    let next = Mutex::new(Vec::new());
+    let points = (1..=writes).map(|n| ("pwrite64", n)).chain((1..=syncs).map(|n| ("fdatasync", n)));
+    next.lock().unwrap().extend(points.step_by(stride));
+    let count = next.lock().unwrap().len();
+    let (crashed, told) = std::thread::scope(|scope| {
+        let lane = || {
+            let (mut crashed, mut told) = (0, 0);
+            let mut world = crash_world();
+            for worked in 1.. {
+                let Some((call, point)) = next.lock().unwrap().pop() else { break };
+                if worked % POINTS_PER_HOME == 0 {
+                    world = crash_world();
+                }
+                let (died, acknowledged) = crash_at(&world, call, point);
+                crashed += usize::from(died);
+                told += acknowledged;
+            }
+            (crashed, told)
+        };
+        let lanes: Vec<_> = (0..CRASH_LANES).map(|_| scope.spawn(lane)).collect();
+        let sums = lanes.into_iter().map(|lane| lane.join().unwrap());
+        sums.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+    });
+    println!("{crashed} crashes at {count} points, {told} runs acknowledged and whole");
+    assert!(crashed * 10 >= count * 9, "only {crashed} of {count} points were reached");
+    assert!(told >= crashed, "{told} submissions acknowledged over {crashed} crashes");
 }
 
-/// True where the submission had been acknowledged before the crash.
-fn crash_at(call: &str, point: u32) -> bool {
+/// Homes in which crashes happen at the same time.
+const CRASH_LANES: usize = 3;
+
+/// Crashes that one home goes through.
+const POINTS_PER_HOME: usize = 40;
+
+/// Most runs submitted to reach a crash point.
+const MOST_RUNS: usize = 60;
+
+fn crash_world() -> World {
     let world = World::new();
     world.put("p.yaml", "version: 1\nsteps:\n  a: {run: 'echo x > f'}\n  b: {run: cat f}\n");
     world.run(&["p.yaml"]);
+    world
+}
+
+/// Whether the daemon died at that point, and how many submissions had been acknowledged.
+fn crash_at(world: &World, call: &str, point: u32) -> (bool, usize) {
     world.w(["daemon", "stop"]).exits(0);
     let windlass = world.command(["daemon"]);
     let inject = format!("inject={call}:signal=SIGKILL:when={point}");
-    let mut daemon = std::process::Command::new("strace");
-    daemon.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
-    daemon.arg(windlass.get_program()).arg("daemon").env("WINDLASS_HOME", world.home());
-    let mut daemon = daemon.current_dir(world.project()).spawn().unwrap();
-    until(SOON, "the daemon under strace", || {
-        let up = world.w(["daemon", "status", "--json"]).code == 0;
-        (up || daemon.try_wait().unwrap().is_some()).then_some(())
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    strace.args(["-e", &format!("trace={call}"), "-e", &inject]);
+    strace.arg(windlass.get_program()).arg("daemon").env("WINDLASS_HOME", world.home());
+    strace.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut strace = strace.current_dir(world.project()).spawn().unwrap();
+    let traced = until(SOON, "the daemon under strace", || {
+        let status = world.w(["daemon", "status", "--json"]);
+        let up = (status.code == 0).then(|| Some(status.json()["pid"].as_i64().unwrap()));
+        up.or_else(|| strace.try_wait().unwrap().map(|_| None))
     });
-    let submitted = world.w(["submit", "p.yaml", "--json"]);
-    let acknowledged = submitted.code == 0;
-    if acknowledged {
-        let run = submitted.json()["run_id"].as_str().unwrap().to_owned();
-        world.w(["wait", &run]).exits(0);
-        let shown = world.show(&run);
+    let lives =
+        || traced.is_some_and(|pid| world.services("daemon").iter().any(|d| i64::from(*d) == pid));
+    let mut acknowledged = Vec::new();
+    for _ in 0..MOST_RUNS {
+        let submitted = world.w(["submit", "p.yaml", "--json"]);
+        if submitted.code == 0 {
+            acknowledged.push(submitted.json()["run_id"].as_str().unwrap().to_owned());
+        }
+        if !lives() {
+            break;
+        }
+    }
+    let died = !lives();
+    for run in &acknowledged {
+        world.w(["wait", run]).exits(0);
+        let shown = world.show(run);
         for name in ["a", "b"] {
-            assert_eq!(
-                step(&shown, name)["attempts"].as_array().unwrap().len(),
-                1,
-                "{call} {point}"
-            );
+            let tries = step(&shown, name)["attempts"].as_array().unwrap().len();
+            assert_eq!(tries, 1, "{call} {point}: {shown:#}");
         }
         assert_eq!(world.w(["logs", &format!("{run}/b")]).text(), "x\n", "{call} {point}");
     }
     world.w(["daemon", "stop"]);
-    daemon.kill().ok();
-    daemon.wait().unwrap();
-    assert_eq!(integrity(&world), "ok", "{call} {point}");
-    acknowledged
+    strace.kill().ok();
+    strace.wait().unwrap();
+    assert_eq!(integrity(world), "ok", "{call} {point}");
+    (died, acknowledged.len())
 }
 
 fn integrity(world: &World) -> Value {
