@@ -22,6 +22,9 @@ pub(crate) struct AttemptDir {
 pub(crate) struct Prepared {
     pub(crate) argv: Vec<String>,
     pub(crate) environment_digest: String,
+    /// The keeper that the order to start it was meant for.
+    #[serde(default)]
+    pub(crate) keeper: String,
 }
 
 impl AttemptDir {

@@ -7,8 +7,10 @@
 //! 1. directory made, no `lease` in full: nothing is known of it; removed, not held.
 //! 2. `lease` written: nothing ran; removed, not held. The daemon grants the attempt again.
 //! 3. files of the contract and the working directory made: as 2.
-//! 4. `prepared.json` written: from here on something may have run. The keeper does not know it
-//!    and there is no `exit.json`: held, reported as lost.
+//! 4. `prepared.json` written: from here on something may have run. Where there is no `exit.json`
+//!    and the keeper named in it still lives but does not know the attempt, nothing ran, since a
+//!    keeper takes no order of a worker that another has replaced: as 2. Where that keeper is gone,
+//!    it may have started the attempt: held, reported as lost.
 //! 5. started by the keeper: held, taken up where it stands.
 //! 6. the keeper wrote `exit.json`: held; collected and reported.
 //! 7. outputs and changes kept as blobs: as 6, with the same digests.
@@ -132,7 +134,7 @@ struct Stage {
 
 impl Held {
     pub(crate) fn new(proof: LeaseProof, lease: LeaseId) -> Self {
-        let stage = Stage { started: false, state: AttemptState::Running };
+        let stage = Stage { started: false, state: AttemptState::Leased };
         let control = watch::Sender::new(Control::Continue);
         Self { proof, lease, control, stage: Mutex::new(stage) }
     }

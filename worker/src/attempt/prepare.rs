@@ -57,6 +57,7 @@ pub(super) async fn make_ready(
     let prepared = Prepared {
         argv: argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         environment_digest: interpreter.environment_digest,
+        keeper: context.executor.keeper().await,
     };
     dir.set_prepared(&prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
     let job = job(lease_id, dir, task, (argv, env), &place)?;

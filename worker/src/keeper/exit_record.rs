@@ -65,7 +65,7 @@ impl ExitRecord {
     }
 
     /// The record of an attempt that never had a process.
-    pub(super) fn not_started(message: String, micros: i64) -> Self {
+    pub(crate) fn not_started(message: String, micros: i64) -> Self {
         Self {
             outcome: Outcome::NotStarted(message),
             stopped: None,

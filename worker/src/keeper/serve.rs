@@ -55,12 +55,16 @@ pub(super) const PER_ATTEMPT: u64 = 4;
 
 pub(super) struct Keeper {
     pub(super) config: KeeperConfig,
+    /// Tells this keeper from any other.
+    pub(super) id: String,
     epoll: std::os::fd::OwnedFd,
     listener: UnixListener,
     signals: SignalFd,
     connection: Option<Connection>,
     pub(super) attempts: Attempts,
     pub(super) serials: HashMap<Vec<u8>, u64>,
+    /// Exit records of attempts that could not be started, until they are released.
+    pub(super) refused: HashMap<Vec<u8>, Vec<u8>>,
     pub(super) next_serial: u64,
     forest: Forest,
     block: Vec<u8>,
@@ -88,6 +92,7 @@ impl Keeper {
         watch(signals.as_fd(), SIGNALS).map_err(|e| setup(e.into()))?;
         let now = Instant::now();
         Ok(Self {
+            id: uuid::Uuid::new_v4().to_string(),
             forest: Forest::new(getpid(), &config.work.join("attempts")),
             config,
             epoll,
@@ -96,6 +101,7 @@ impl Keeper {
             connection: None,
             attempts: Attempts::new(),
             serials: HashMap::new(),
+            refused: HashMap::new(),
             next_serial: 1,
             block: vec![0; BLOCK],
             busy_at: now,
@@ -185,7 +191,8 @@ impl Keeper {
         }
     }
 
-    /// A new worker replaces the one before, which may be dead without having closed.
+    /// A new worker replaces the one before, which may be dead without having closed. What that one
+    /// said and nobody read goes with its connection: the new one is told of all that was taken.
     fn accept(&mut self) {
         loop {
             let stream = match self.listener.accept() {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use windlass_core::LeaseId;
 use windlass_proto::{
-    common::v1::{LogStream, MetricPoint},
+    common::v1::{AttemptState, LogStream, MetricPoint},
     worker::v1::{
         CloseSessionRequest, HeartbeatRequest, LeaseProof, OpenSessionRequest,
         ReportAttemptRequest, ReportAttemptResponse, ReportMetricsRequest, WatchDirectivesRequest,
@@ -89,6 +89,7 @@ impl Service {
         for attempt in found {
             if let Some(held) = self.registry.add(attempt.proof.clone(), attempt.lease) {
                 held.set_started();
+                held.set_state(AttemptState::Running);
                 runner.begin_held(held, From::Found(attempt), self.registry.take_slot());
             }
         }
