@@ -1,7 +1,11 @@
 use std::{
     collections::HashMap,
+    fs::File,
     io,
-    os::{fd::AsFd, unix::net::UnixListener},
+    os::{
+        fd::AsFd,
+        unix::{fs::MetadataExt, net::UnixListener},
+    },
     time::{Duration, Instant},
 };
 
@@ -57,6 +61,8 @@ pub(super) struct Keeper {
     pub(super) config: KeeperConfig,
     /// Tells this keeper from any other.
     pub(super) id: String,
+    /// The work directory, open so that one made anew in its place is another.
+    work: File,
     epoll: std::os::fd::OwnedFd,
     listener: UnixListener,
     signals: SignalFd,
@@ -93,6 +99,7 @@ impl Keeper {
         let now = Instant::now();
         Ok(Self {
             id: uuid::Uuid::new_v4().to_string(),
+            work: File::open(&config.work).map_err(setup)?,
             forest: Forest::new(getpid(), &config.work.join("attempts")),
             config,
             epoll,
@@ -332,10 +339,18 @@ impl Keeper {
         if running {
             self.look(now);
         }
-        if self.leaving_since.is_none() && !self.config.work.is_dir() {
+        if self.leaving_since.is_none() && !self.has_its_directory() {
             tracing::warn!("the work directory is gone");
             self.leave();
         }
+    }
+
+    /// False where the work directory was removed, or made anew.
+    fn has_its_directory(&self) -> bool {
+        let (Ok(ours), Ok(there)) = (self.work.metadata(), self.config.work.metadata()) else {
+            return self.config.work.is_dir();
+        };
+        (ours.dev(), ours.ino()) == (there.dev(), there.ino())
     }
 
     fn look(&mut self, now: Instant) {
