@@ -57,8 +57,7 @@ async fn take_up(
     executor: &dyn Executor,
     workspaces: &Workspaces,
 ) -> Option<Found> {
-    let kept = dir.lease()?;
-    let prepared = dir.prepared()?;
+    let (kept, prepared) = dir.kept()?;
     let proof = kept.lease?;
     let task = kept.task?;
     let end = match executor.adopt(lease).await {
@@ -69,7 +68,7 @@ async fn take_up(
             watch::Sender::new(Progress { end: Some(end), ..Progress::default() }).subscribe()
         }
     };
-    let place = match prepare::adopt(workspaces, dir, &task) {
+    let place = match prepare::adopt(workspaces, dir, &task, &prepared) {
         Ok(place) => Some(Arc::new(place)),
         Err(failure) => {
             tracing::warn!(message = failure.message, %lease, "a working directory is unreadable");
