@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -140,10 +140,7 @@ fn an_order_that_no_keeper_took_is_not_a_loss() {
         let run = world.submit(&["p.yaml"]);
         until(SOON, "the note that it is started", || {
             let attempts = std::fs::read_dir(world.home().join("work/attempts")).unwrap();
-            let noted = |dir: PathBuf| {
-                std::fs::read(dir.join("prepared.json")).is_ok_and(|text| text.starts_with(b"{"))
-            };
-            attempts.flatten().any(|entry| noted(entry.path())).then_some(())
+            attempts.flatten().any(|entry| noted(&entry.path())).then_some(())
         });
         world.services("worker").into_iter().for_each(kill);
         let then = if keeper_dies { Signal::KILL } else { Signal::CONT };
@@ -154,6 +151,15 @@ fn an_order_that_no_keeper_took_is_not_a_loss() {
         assert_eq!(tries.iter().map(|t| &t["state"]).collect::<Vec<_>>(), states, "{shown:#}");
         assert_eq!(std::fs::read_to_string(&ran).unwrap(), "a\na\n", "once in each run");
     }
+}
+
+/// True where the note of what is started is there in full, and is not that of an attempt which had
+/// the directory before.
+fn noted(dir: &Path) -> bool {
+    let name = dir.file_name().unwrap().to_str().unwrap();
+    let id = u128::from_str_radix(name, 16).unwrap().to_be_bytes();
+    std::fs::read(dir.join("lease"))
+        .is_ok_and(|note| note.ends_with(b"}") && note.windows(id.len()).any(|bytes| *bytes == id))
 }
 
 /// A home that is removed under its services and made anew: the old ones leave, and let the new ones

@@ -57,8 +57,7 @@ async fn take_up(
     executor: &dyn Executor,
     workspaces: &Workspaces,
 ) -> Option<Found> {
-    let kept = dir.lease()?;
-    let prepared = dir.prepared()?;
+    let (kept, prepared) = dir.kept()?;
     let proof = kept.lease?;
     let task = kept.task?;
     let keeper = executor.keeper().await;
@@ -76,7 +75,7 @@ async fn take_up(
             watch::Sender::new(Progress { end: Some(end), ..Progress::default() }).subscribe()
         }
     };
-    let place = match prepare::adopt(workspaces, dir, &task) {
+    let place = match prepare::adopt(workspaces, dir, &task, &prepared) {
         Ok(place) => Some(Arc::new(place)),
         Err(failure) => {
             tracing::warn!(message = failure.message, %lease, "a working directory is unreadable");
@@ -155,11 +154,12 @@ mod tests {
                 AttemptNumber(1),
             );
             let proof = LeaseProof { attempt: Some(attempt), lease_id: id.0.to_vec().into() };
-            dir.create(&AttemptLease { lease: Some(proof), task: Some(Task::default()) }).unwrap();
+            let lease = AttemptLease { lease: Some(proof), task: Some(Task::default()) };
             let prepared = Prepared { keeper: meant.to_owned(), ..Prepared::default() };
-            dir.set_prepared(&prepared).unwrap();
+            dir.create().unwrap();
+            dir.keep(&lease, &prepared).unwrap();
             if ended {
-                let record = ExitRecord::not_started("a reason".to_owned(), 5);
+                let record = ExitRecord::not_started(id.to_string(), "a reason".to_owned(), 5);
                 ExitRecord::write(dir.root(), &serde_json::to_vec(&record).unwrap()).unwrap();
             }
 

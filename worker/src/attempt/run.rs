@@ -349,8 +349,7 @@ impl Attempt<'_> {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.context.tasks.spawn(async move {
             executor.release(lease).await;
-            let place = place.and_then(Arc::into_inner);
-            let released = place.map_or(Ok(()), |place| workspaces.release(place, dir.root()));
+            let released = place.map_or(Ok(()), |place| workspaces.release(place));
             if let Err(error) = released.and_then(|()| workspaces.discard(dir.root())) {
                 tracing::warn!(%error, %lease, "failed to remove an attempt's directory");
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use rustix::process::getpid;
 
 use super::{
-    attempt::{Attempt, Phase},
+    attempt::{Attempt, Phase, lease_name},
     exit_record::{ExitRecord, StopCause},
     protocol::{
         Ended, Known, LogDurable, News, Order, Release, Start, Started, Stop, VERSION, Welcome,
@@ -42,7 +42,7 @@ impl Keeper {
         let mut attempt = match Attempt::start(start, Instant::now(), start_micros) {
             Ok(attempt) => attempt,
             Err(message) => {
-                let record = ExitRecord::not_started(message, start_micros);
+                let record = ExitRecord::not_started(lease_name(&lease), message, start_micros);
                 let json = serde_json::to_vec(&record).unwrap_or_default();
                 ExitRecord::write(&dir, &json).ok();
                 self.refused.insert(lease.clone(), json.clone());

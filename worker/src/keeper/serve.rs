@@ -39,6 +39,10 @@ const SAMPLE: Duration = Duration::from_millis(250);
 /// How often an attempt that is ending, or being killed, is looked at.
 const SETTLE: Duration = Duration::from_millis(1);
 
+/// How long news that nobody waits for are kept back, so that those of a short attempt wake the
+/// worker once.
+const TELL_LATER: Duration = Duration::from_millis(2);
+
 /// How often an idle keeper looks whether its directory is still there.
 const LOOK_ROUND: Duration = Duration::from_secs(5);
 
@@ -67,6 +71,8 @@ pub(super) struct Keeper {
     listener: UnixListener,
     signals: SignalFd,
     connection: Option<Connection>,
+    /// When what waits for the worker is to be sent.
+    tell_at: Option<Instant>,
     pub(super) attempts: Attempts,
     pub(super) serials: HashMap<Vec<u8>, u64>,
     /// Exit records of attempts that could not be started, until they are released.
@@ -106,6 +112,7 @@ impl Keeper {
             listener,
             signals,
             connection: None,
+            tell_at: None,
             attempts: Attempts::new(),
             serials: HashMap::new(),
             refused: HashMap::new(),
@@ -168,6 +175,9 @@ impl Keeper {
             |a: &Attempt| a.is_ending() || a.stop.as_ref().is_some_and(|s| s.kill_at <= now);
         let active = self.attempts.values().filter(|a| !a.has_ended());
         let mut wait = if self.connection.is_some() { LOOK_ROUND } else { IDLE };
+        if let Some(at) = self.tell_at {
+            wait = wait.min(at.saturating_duration_since(now));
+        }
         for attempt in active {
             wait = wait.min(SAMPLE);
             if settling(attempt) {
@@ -238,9 +248,14 @@ impl Keeper {
     }
 
     pub(super) fn put(&mut self, news: News) {
-        if let Some(connection) = &mut self.connection {
-            connection.put(news);
-        }
+        let Some(connection) = &mut self.connection else { return };
+        let now = Instant::now();
+        let at = match &news {
+            News::Started(_) | News::Released(_) => now + TELL_LATER,
+            News::Welcome(_) | News::Grew(_) | News::Ended(_) => now,
+        };
+        self.tell_at = Some(self.tell_at.map_or(at, |other| other.min(at)));
+        connection.put(news);
     }
 
     pub(super) fn watch(&self, fd: impl AsFd, token: u64) {
@@ -374,15 +389,26 @@ impl Keeper {
         }
     }
 
-    /// Sends news. Growth of logs is only told when nothing else waits, so it never piles up.
+    /// Sends news whose time has come. Growth of logs is only told when nothing else waits for
+    /// room, so it never piles up.
     fn tell(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        if connection.is_flushed() {
-            for attempt in self.attempts.values_mut() {
-                attempt.growth().for_each(|grew| connection.put(News::Grew(grew)));
+        let now = Instant::now();
+        let Some(connection) = &mut self.connection else {
+            self.tell_at = None;
+            return;
+        };
+        let waited = connection.waits_to_send;
+        if !waited {
+            let growth = self.attempts.values_mut().flat_map(Attempt::growth);
+            for grew in growth {
+                connection.put(News::Grew(grew));
+                self.tell_at = Some(now);
+            }
+            if self.tell_at.is_none_or(|at| at > now) {
+                return;
             }
         }
-        let waited = connection.waits_to_send;
+        self.tell_at = None;
         let result = connection.flush().and_then(|flushed| {
             connection.waits_to_send = !flushed;
             if waited != connection.waits_to_send {
