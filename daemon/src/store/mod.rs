@@ -21,6 +21,7 @@ pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trash;
+mod wal;
 pub(crate) mod workers;
 mod writer;
 
@@ -96,7 +97,7 @@ pub(crate) fn open(path: &Path) -> Result<Writer, StoreError> {
         schema::SCHEMA.to_latest(&mut conn)?;
     }
     keys::create(&conn)?;
-    Ok(Writer::new(conn))
+    Ok(Writer::new(conn, wal::WalRoom::new(path)))
 }
 
 /// A connection that only reads.

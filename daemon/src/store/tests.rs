@@ -67,6 +67,36 @@ fn migrations_are_sound_and_a_newer_database_is_refused() {
     assert!(refused.to_string().contains("99"));
 }
 
+/// The log is longer than what was written to it, does not grow with every commit, and gives back
+/// every commit where nobody closed the database.
+#[test]
+fn room_in_the_log_is_no_part_of_it() {
+    let (home, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut writer = open(&home.path().join("windlass.db")).unwrap();
+    let length = || std::fs::metadata(home.path().join("windlass.db-wal")).unwrap().len();
+    let first = length();
+    assert!(first >= 1 << 20, "{first}");
+    for number in 1..=10 {
+        add(&mut writer, number, RunState::Succeeded, "a");
+        writer.commit().unwrap();
+    }
+    assert_eq!(length(), first);
+    for name in ["windlass.db", "windlass.db-wal"] {
+        std::fs::copy(home.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let mut found = open(&copy.path().join("windlass.db")).unwrap();
+    for number in 11..=20 {
+        add(&mut found, number, RunState::Succeeded, "a");
+        found.commit().unwrap();
+    }
+    let count = |sql| found.read().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM runs"), 20);
+    assert_eq!(
+        count("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"),
+        1
+    );
+}
+
 #[test]
 fn commits_are_synced_and_readers_cannot_write() {
     let home = tempfile::tempdir().unwrap();

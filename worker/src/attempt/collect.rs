@@ -1,8 +1,4 @@
-use std::{
-    collections::{BTreeMap, HashSet},
-    fs, io,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, io, sync::Arc};
 
 use windlass_core::{Digest, StepPath};
 use windlass_proto::{
@@ -11,7 +7,7 @@ use windlass_proto::{
 };
 
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
-use crate::workspace::{ArtifactFact, Captured, Entry, Overlay, Prepared as Place, Skipped};
+use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
 
 /// Most outputs of one step.
 const MAX_OUTPUTS: usize = 10_000;
@@ -52,7 +48,7 @@ pub(super) async fn collect(
     let workspaces = Arc::clone(&context.workspaces);
     let python = context.interpreters.python_result(dir, &task);
     let dir = dir.clone();
-    let untouched = place.mount.as_ref().is_some_and(Overlay::is_unused);
+    let untouched = place.is_unused();
     let nothing_given = !dir.out().exists()
         && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
     let work = move || {
@@ -68,7 +64,7 @@ pub(super) async fn collect(
             }
         }
         if succeeded {
-            match outputs(&dir, &task, &*blobs) {
+            match outputs(&dir, &task, (!nothing_given).then_some(&*blobs)) {
                 Ok(outputs) => collected.outputs = outputs,
                 Err(failure) => collected.spoilt = Some(failure),
             }
@@ -153,12 +149,29 @@ fn skipped(why: crate::workspace::Why) -> &'static str {
     }
 }
 
-/// Everything the step gave as outputs: files in WINDLASS_OUTPUTS, then lines of WINDLASS_OUT.
+/// Everything the step gave as outputs. None where it is known to have given nothing.
 fn outputs(
     dir: &AttemptDir,
     task: &Task,
-    blobs: &dyn BlobAccess,
+    blobs: Option<&dyn BlobAccess>,
 ) -> Result<Vec<Output>, StartFailure> {
+    let given = blobs.map_or_else(|| Ok(BTreeMap::new()), |blobs| given(dir, blobs))?;
+    let missing = task.outputs.iter().find(|spec| !given.contains_key(&spec.name));
+    if let Some(missing) = missing {
+        let name = &missing.name;
+        return Err(StartFailure::new(format!(
+            "it ended well, but gave no output `{name}`: write $WINDLASS_OUTPUTS/{name}.json or \
+             append `{name}=…` to $WINDLASS_OUT"
+        )));
+    }
+    Ok(given.into_values().collect())
+}
+
+/// Files in WINDLASS_OUTPUTS, then lines of WINDLASS_OUT, by name.
+fn given(
+    dir: &AttemptDir,
+    blobs: &dyn BlobAccess,
+) -> Result<BTreeMap<String, Output>, StartFailure> {
     let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
     for output in output_files(dir, blobs)? {
         if let Some(twin) = outputs.insert(output.name.clone(), output) {
@@ -177,16 +190,7 @@ fn outputs(
     if outputs.len() > MAX_OUTPUTS {
         return Err(StartFailure::new(format!("more than {MAX_OUTPUTS} outputs")));
     }
-    let given: HashSet<&str> = outputs.keys().map(String::as_str).collect();
-    let missing = task.outputs.iter().find(|spec| !given.contains(spec.name.as_str()));
-    if let Some(missing) = missing {
-        let name = &missing.name;
-        return Err(StartFailure::new(format!(
-            "it ended well, but gave no output `{name}`: write $WINDLASS_OUTPUTS/{name}.json or \
-             append `{name}=…` to $WINDLASS_OUT"
-        )));
-    }
-    Ok(outputs.into_values().collect())
+    Ok(outputs)
 }
 
 fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {

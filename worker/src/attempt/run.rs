@@ -168,14 +168,22 @@ impl Attempt<'_> {
         control.mark_changed();
         let mut done = Control::Continue;
         let mut side: Option<Side<'_>> = None;
-        let mut told_running = false;
+        let (mut runs, mut told_running) = (false, false);
         let running_after = sleep(RUNNING_AFTER);
         tokio::pin!(running_after);
         let mut ticks = interval_at(Instant::now() + METRICS_EVERY, METRICS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
-            if let Some(end) = self.look(&progress.borrow_and_update()) {
-                break end;
+            {
+                let progress = progress.borrow_and_update();
+                if let Some(end) = self.look(&progress) {
+                    break end;
+                }
+                // Not before the keeper says so: what may never have run can be granted again.
+                if !runs && progress.start_micros.is_some() {
+                    runs = true;
+                    self.held.set_state(AttemptState::Running);
+                }
             }
             tokio::select! {
                 biased;
@@ -187,7 +195,7 @@ impl Attempt<'_> {
                 () = async { if let Some(side) = &mut side { side.await } }, if side.is_some() => {
                     side = None;
                 }
-                () = &mut running_after, if !told_running && side.is_none() => {
+                () = &mut running_after, if runs && !told_running && side.is_none() => {
                     told_running = true;
                     side = Some(Box::pin(self.report_running()));
                 }
@@ -341,8 +349,7 @@ impl Attempt<'_> {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.context.tasks.spawn(async move {
             executor.release(lease).await;
-            let place = place.and_then(Arc::into_inner);
-            let released = place.map_or(Ok(()), |place| workspaces.release(place, dir.root()));
+            let released = place.map_or(Ok(()), |place| workspaces.release(place));
             if let Err(error) = released.and_then(|()| workspaces.discard(dir.root())) {
                 tracing::warn!(%error, %lease, "failed to remove an attempt's directory");
             }

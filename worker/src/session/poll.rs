@@ -60,6 +60,8 @@ impl Runner {
         let runner = Arc::clone(self);
         self.context.tasks.spawn(async move {
             tokio::select! {
+                // First: what was given back when the session closed must not start after that.
+                biased;
                 () = runner.stop.cancelled() => {}
                 () = runner.chain(held, from, slot) => {}
             }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use super::{WorkspaceError, discard::remove};
-use crate::record;
 
 /// Most directories that wait for their removal; whoever throws away more removes them at once.
 const QUEUE_LEN: usize = 256;
@@ -22,13 +21,13 @@ const MAX_IDLE: usize = 16;
 /// What the owner must still be allowed in a directory that serves again.
 const OWNER_ALL: u32 = 0o700;
 
-/// Files that every attempt writes anew. They are spoiled and not removed: ext4 looks long for an
-/// inode where many were freed within the last seconds.
-const RECORDS: [&str; 4] = ["lease", "prepared.json", "exit.json", "io/params.json"];
+/// Files that every attempt writes anew, and that say whose they are where that matters. They are
+/// not removed: ext4 looks long for an inode where many were freed within the last seconds.
+const RECORDS: [&str; 3] = ["lease", "exit.json", "io/params.json"];
 
 /// What the directory of an attempt without outputs, inputs and logs holds.
 const BARE: [(&str, &[&str]); 4] = [
-    ("", &["io", "lease", "prepared.json", "exit.json"]),
+    ("", &["io", "lease", "exit.json"]),
     ("io", &["inputs", "outputs", "params.json"]),
     ("io/inputs", &[]),
     ("io/outputs", &[]),
@@ -105,7 +104,7 @@ fn work(left: Vec<PathBuf>, queue: &Receiver<PathBuf>, idle: &Idle) {
     }
     for path in queue {
         let room = || idle.lock().map_or(0, |idle| MAX_IDLE.saturating_sub(idle.len()));
-        if room() > 0 && path.join("io").exists() && empty(&path).unwrap_or(false) {
+        if room() > 0 && is_bare(&path).unwrap_or(false) {
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(path);
         } else {
             remove_or_warn(&path);
@@ -122,8 +121,8 @@ fn remove_or_warn(path: &Path) {
     }
 }
 
-/// Makes the directory of an attempt like new; false where its step left something in it.
-fn empty(path: &Path) -> io::Result<bool> {
+/// True for the directory of an attempt that its step left as it was.
+fn is_bare(path: &Path) -> io::Result<bool> {
     for (dir, may_hold) in BARE {
         let dir = path.join(dir);
         let meta = fs::symlink_metadata(&dir)?;
@@ -142,7 +141,7 @@ fn empty(path: &Path) -> io::Result<bool> {
         match fs::symlink_metadata(&file) {
             // A step may have put a link of any kind in its place.
             Ok(meta) if !meta.is_file() || meta.nlink() != 1 => return Ok(false),
-            Ok(_) => record::spoil(&file)?,
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
