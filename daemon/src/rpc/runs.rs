@@ -34,12 +34,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::Limits,
-    engine::{Cancel, EngineHandle},
+    engine::{Cancel, EngineError, EngineHandle},
     logs::Logs,
     store::{
         Readers, details, keys,
         listing::{self, Filter},
-        names,
+        names, runs,
         runs::RunRow,
     },
 };
@@ -255,8 +255,15 @@ impl RunService for RunsRpc {
             Ok(id) => RunId(id),
             Err(_) => self.resolve(text).await?.run,
         };
-        self.engine.delete(run).await?;
+        let live = self.readers.read(move |conn| {
+            Ok(runs::get(conn, run)?.is_some_and(|row| !row.machine.state.is_terminal()))
+        });
+        if live.await? {
+            return Err(EngineError::RunNotEnded(run).into());
+        }
+        // The logs first: as long as the run is there, its deletion can be asked for again.
         self.logs.delete_run(run).await.map_err(|error| internal(&error))?;
+        self.engine.delete(run).await?;
         Ok(Response::new(DeleteRunResponse {}))
     }
 }

@@ -3,14 +3,20 @@ use std::{collections::BTreeMap, fs, io, sync::Arc};
 use windlass_core::{Digest, StepPath};
 use windlass_proto::{
     common::v1::{Artifact, CallRecord, Output, artifact::Kind},
+    limits::{MAX_ARTIFACTS, MAX_OUTPUTS, is_codec},
     worker::v1::Task,
 };
 
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
+use crate::step_file;
 use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+use prost::Message;
 
-/// Most outputs of one step.
-const MAX_OUTPUTS: usize = 10_000;
+/// Bytes of artifacts that a report names; the change set has all of them.
+const MAX_ARTIFACT_BYTES: usize = 2 << 20;
+
+/// What a list adds to each of its entries, in bytes.
+const ENTRY_BYTES: usize = 4;
 
 /// Largest JSON output that is looked into; it must be JSON.
 const MAX_CHECKED_JSON: u64 = 16 << 20;
@@ -86,7 +92,20 @@ pub(super) async fn collect(
 impl Collected {
     fn take_capture(&mut self, captured: Captured) {
         self.changes = captured.changes.map(|digest| digest.to_string()).unwrap_or_default();
-        self.artifacts = captured.artifacts.into_iter().map(artifact).collect();
+        let all = captured.artifacts.len();
+        let mut left = MAX_ARTIFACT_BYTES;
+        let fits = |artifact: &Artifact| {
+            let size = artifact.encoded_len() + ENTRY_BYTES;
+            left.checked_sub(size).inspect(|rest| left = *rest).is_some()
+        };
+        let artifacts = captured.artifacts.into_iter().take(MAX_ARTIFACTS).map(artifact);
+        self.artifacts = artifacts.take_while(fits).collect();
+        if self.artifacts.len() < all {
+            self.remarks.push(format!(
+                "{all} files were changed; the first {} are listed, later steps see all",
+                self.artifacts.len()
+            ));
+        }
         for Skipped { path, why } in captured.skipped.iter().take(MAX_SKIPPED_LINES) {
             self.remarks.push(format!("`{path}` is not kept: {}", skipped(*why)));
         }
@@ -199,20 +218,18 @@ fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {
 }
 
 fn out_values(dir: &AttemptDir) -> Result<BTreeMap<String, String>, StartFailure> {
-    let path = dir.out();
-    let size = match path.metadata() {
-        Ok(meta) => meta.len(),
+    let bytes = match step_file::read(&dir.out(), out_lines::MAX_OUT + 1) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(StartFailure::io("read $WINDLASS_OUT", error)),
     };
-    if size > out_lines::MAX_OUT {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > out_lines::MAX_OUT {
         return Err(StartFailure::new(format!(
-            "$WINDLASS_OUT has {size} bytes; at most {} are read. Large values belong into \
+            "$WINDLASS_OUT has more than the {} bytes that are read. Large values belong into \
              $WINDLASS_OUTPUTS",
             out_lines::MAX_OUT
         )));
     }
-    let bytes = fs::read(path).map_err(|e| StartFailure::io("read $WINDLASS_OUT", e))?;
     out_lines::parse(&bytes).map_err(StartFailure::new)
 }
 
@@ -230,6 +247,9 @@ fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>,
         if !StepPath::is_name(name) {
             return Err(bad("is no name of an output: letters, digits, `_` and `-`, then `.EXT`"));
         }
+        if !is_codec(codec) {
+            return Err(bad("has an ending of other than letters, digits and `_.+-`"));
+        }
         if !entry.file_type().map_err(unreadable)?.is_file() {
             return Err(bad("is no plain file"));
         }
@@ -237,7 +257,7 @@ fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>,
             .take_file(&entry.path())
             .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
         if codec == "json" && size <= MAX_CHECKED_JSON {
-            let bytes = fs::read(entry.path()).map_err(unreadable)?;
+            let bytes = step_file::read(&entry.path(), MAX_CHECKED_JSON).map_err(unreadable)?;
             serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
                 .map_err(|error| bad(&format!("is no JSON: {error}")))?;
         }

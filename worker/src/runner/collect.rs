@@ -1,6 +1,5 @@
 use std::{
     fmt,
-    fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
 };
@@ -10,6 +9,7 @@ use serde_json::{Map, Value};
 use windlass_proto::common::v1::{CallOverride, CallRecord};
 
 use super::StepFiles;
+use crate::step_file;
 
 /// Most calls of an attempt that are reported.
 const MAX_CALLS: usize = 1000;
@@ -85,7 +85,7 @@ impl fmt::Display for Failure {
 /// Reads what the step wrote to `files`; what is not there or makes no sense is left out.
 pub fn collect(files: &StepFiles) -> Collected {
     let mut found = Collected { failure: read_failure(&files.failure), ..Collected::default() };
-    let Ok(file) = File::open(&files.calls) else { return found };
+    let Ok(file) = step_file::open(&files.calls) else { return found };
     let mut lines = BufReader::new(file.take(MAX_CALLS_BYTES));
     let mut line = Vec::new();
     while found.calls.len() < MAX_CALLS {
@@ -120,7 +120,5 @@ fn read_call(record: &mut Map<String, Value>) -> Option<CallRecord> {
 }
 
 fn read_failure(path: &Path) -> Option<Failure> {
-    let mut text = Vec::new();
-    File::open(path).ok()?.take(MAX_FAILURE_BYTES).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    serde_json::from_slice(&step_file::read(path, MAX_FAILURE_BYTES).ok()?).ok()
 }

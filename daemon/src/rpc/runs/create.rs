@@ -69,8 +69,11 @@ impl RunsRpc {
         };
         let left_out = source.left_out.clone();
         let plan = self.compiler.compile(source, request.params.unwrap_or_default()).await?;
-        let environment =
-            CallerEnvironment { variables: request.environment, secrets: request.secrets };
+        let environment = CallerEnvironment {
+            variables: request.environment,
+            secrets: request.secrets,
+            whole: true,
+        };
         let flow = flow(&plan, request.priority);
         let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
@@ -117,8 +120,11 @@ impl RunsRpc {
             target: old.target,
             ..Run::default()
         };
-        let environment =
-            CallerEnvironment { variables: request.environment, secrets: request.secrets };
+        let environment = CallerEnvironment {
+            variables: request.environment,
+            secrets: request.secrets,
+            whole: true,
+        };
         let flow = flow(&plan, request.priority);
         let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
