@@ -6,5 +6,5 @@ mod signature;
 mod target;
 
 pub(super) use project::{Callable, Functions, Project, Unresolved};
-pub(super) use signature::Signature;
+pub(super) use signature::{Parameter, Signature};
 pub(super) use target::Target;

@@ -71,6 +71,9 @@ pub(crate) struct WorkerRecord {
 pub(crate) struct CallerEnvironment {
     #[prost(map = "string, bytes", tag = "1")]
     pub(crate) variables: HashMap<String, prost::bytes::Bytes>,
+    /// Values of the run's secrets and secret parameters.
+    #[prost(map = "string, bytes", tag = "2")]
+    pub(crate) secrets: HashMap<String, prost::bytes::Bytes>,
 }
 
 /// Reads a structured column.

@@ -13,8 +13,10 @@ use windlass_proto::common::v1::Plan;
 
 use super::{RunsRpc, fields};
 use crate::{
+    compile::Compiled,
     engine::{CallerVariables, NewRun},
     rpc::{
+        compile_calls::Offered,
         engine_status::bad_graph,
         find,
         status::{internal, invalid, status},
@@ -32,6 +34,8 @@ struct Draft {
     run: Run,
     left_out: String,
     environment: HashMap<String, Bytes>,
+    /// Of declared secrets and of secret parameters.
+    secrets: HashMap<String, Bytes>,
 }
 
 impl RunsRpc {
@@ -63,9 +67,14 @@ impl RunsRpc {
             ..Run::default()
         };
         let left_out = source.left_out.clone();
-        let plan = self.compiler.compile(source, request.params.unwrap_or_default()).await?;
+        let offered = Offered {
+            values: request.params.unwrap_or_default(),
+            substitutes: request.substitutes.unwrap_or_default(),
+            secrets: Some(request.secrets),
+        };
+        let Compiled { plan, secrets } = self.compiler.compile(source, offered).await?;
         let environment = request.environment;
-        let draft = Draft { request: id, name, plan, run, left_out, environment };
+        let draft = Draft { request: id, name, plan, run, left_out, environment, secrets };
         let (run, replayed) = self.submit(draft).await?;
         Ok(CreateRunResponse { run: Some(run), replayed })
     }
@@ -97,7 +106,9 @@ impl RunsRpc {
         });
         let (row, RunRecord { run: api, left_out }, plan) = old.await??;
         let old = api.unwrap_or_default();
-        let plan = self.compiler.rebind(old.snapshot.clone(), plan, values).await?;
+        let offered = Offered { values, secrets: Some(request.secrets), ..Offered::default() };
+        let compiled = self.compiler.rebind(old.snapshot.clone(), plan, offered).await?;
+        let Compiled { plan, secrets } = compiled;
         let run = Run {
             labels: request.labels,
             note: request.note,
@@ -111,7 +122,7 @@ impl RunsRpc {
             ..Run::default()
         };
         let environment = request.environment;
-        let draft = Draft { request: id, name, plan, run, left_out, environment };
+        let draft = Draft { request: id, name, plan, run, left_out, environment, secrets };
         let (run, replayed) = self.submit(draft).await?;
         Ok(RerunRunResponse { run: Some(run), replayed })
     }
@@ -140,14 +151,16 @@ impl RunsRpc {
             let told = format!("{steps} steps; a run has at most {}", self.limits.max_steps);
             return Err(status(ErrorReason::LimitExceeded, told));
         }
-        let Draft { request, name, plan, mut run, left_out, environment } = draft;
+        let Draft { request, name, plan, mut run, left_out, environment, secrets } = draft;
         run.params = details::params(&plan);
         run.environment_digests = self.environments.digests(&environment);
-        let variables: Option<CallerVariables> =
-            (!environment.is_empty()).then(|| Arc::new(environment));
+        run.substituted =
+            plan.steps.iter().any(|step| step.mock.is_some() || !step.patched.is_empty());
+        let is_kept = !environment.is_empty() || !secrets.is_empty();
+        let variables: Option<CallerVariables> = is_kept.then(|| Arc::new(environment));
         let id = self.engine.new_run_id();
         if let Some(variables) = &variables {
-            self.save_environment(id, variables).await?;
+            self.save_environment(id, variables, secrets).await?;
         }
         let record = RunRecord { run: Some(run), left_out };
         let kept = variables.is_some();
@@ -171,9 +184,11 @@ impl RunsRpc {
         &self,
         run: RunId,
         variables: &CallerVariables,
+        secrets: HashMap<String, Bytes>,
     ) -> Result<(), Status> {
         let (environments, variables) = (self.environments.clone(), Arc::clone(variables));
-        let saved = tokio::task::spawn_blocking(move || environments.save(run, &variables)).await;
+        let save = move || environments.save(run, &variables, secrets);
+        let saved = tokio::task::spawn_blocking(save).await;
         saved.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
     }
 

@@ -58,8 +58,13 @@ impl Environments {
     }
 
     /// Writes the private file of a run, before the run is created. Blocks.
-    pub(super) fn save(&self, run: RunId, variables: &CallerVariables) -> io::Result<()> {
-        let message = CallerEnvironment { variables: variables.as_ref().clone() };
+    pub(super) fn save(
+        &self,
+        run: RunId,
+        variables: &CallerVariables,
+        secrets: HashMap<String, Bytes>,
+    ) -> io::Result<()> {
+        let message = CallerEnvironment { variables: variables.as_ref().clone(), secrets };
         write_private(&self.file(run), &message.encode_to_vec())
     }
 
@@ -122,7 +127,7 @@ mod tests {
         assert_eq!(one.digests(&variables), again.digests(&variables));
         assert_ne!(one.digests(&variables), other.digests(&variables));
         let run = RunId(uuid::Uuid::from_u128(7));
-        one.save(run, &Arc::new(variables)).unwrap();
+        one.save(run, &Arc::new(variables), HashMap::new()).unwrap();
         let mode = fs::metadata(one.file(run)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         one.discard(run);
