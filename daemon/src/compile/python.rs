@@ -1,4 +1,5 @@
 //! What Python code says of itself without being run: functions, their arguments, imports.
+mod class;
 mod literal;
 mod module;
 mod project;

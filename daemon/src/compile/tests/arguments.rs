@@ -155,7 +155,7 @@ fn each_parameter_without_a_value_is_told_once() {
 
 #[test]
 fn functions_with_open_arguments() {
-    let code = "def open(a, /, b, *rest, c, d=[1], e=(1, 2), **more): ...\nmade = functools.partial(open)\nclass C: ...\n";
+    let code = "def open(a, /, b, *rest, c, d=[1], e=(1, 2), **more): ...\nmade = functools.partial(open)\nclass C(B): ...\n";
     let files = Files::of(&[
         ("f.py", code),
         ("p.yaml", "version: 1\nsteps:\n  s: {python: 'f:open', with: {x: 1}}\n"),
