@@ -24,12 +24,16 @@ const OWNER_ALL: u32 = 0o700;
 
 /// Files that every attempt writes anew. They are spoiled and not removed: ext4 looks long for an
 /// inode where many were freed within the last seconds.
-const RECORDS: [&str; 4] = ["lease", "prepared.json", "exit.json", "io/params.json"];
+const RECORDS: [&str; 6] =
+    ["lease", "prepared.json", "exit.json", "io/params.json", "io/request", "io/results"];
 
-/// What the directory of an attempt without outputs, inputs and logs holds.
+/// Most files beside those that are removed one by one so that a directory may serve again.
+const MAX_LEFT: usize = 16;
+
+/// What the directory of an attempt without files of outputs, inputs and logs holds.
 const BARE: [(&str, &[&str]); 4] = [
     ("", &["io", "lease", "prepared.json", "exit.json"]),
-    ("io", &["inputs", "outputs", "params.json"]),
+    ("io", &["inputs", "outputs", "params.json", "request", "results"]),
     ("io/inputs", &[]),
     ("io/outputs", &[]),
 ];
@@ -122,8 +126,9 @@ fn remove_or_warn(path: &Path) {
     }
 }
 
-/// Makes the directory of an attempt like new; false where its step left something in it.
+/// Makes the directory of an attempt like new; false where its step left more than a few files.
 fn empty(path: &Path) -> io::Result<bool> {
+    let mut left = Vec::new();
     for (dir, may_hold) in BARE {
         let dir = path.join(dir);
         let meta = fs::symlink_metadata(&dir)?;
@@ -131,11 +136,18 @@ fn empty(path: &Path) -> io::Result<bool> {
             return Ok(false);
         }
         for entry in fs::read_dir(&dir)? {
-            let name = entry?.file_name();
-            if !may_hold.iter().any(|may| name.to_str() == Some(may)) {
+            let entry = entry?;
+            if may_hold.iter().any(|may| entry.file_name().to_str() == Some(may)) {
+                continue;
+            }
+            if left.len() >= MAX_LEFT || !entry.file_type()?.is_file() {
                 return Ok(false);
             }
+            left.push(entry.path());
         }
+    }
+    for file in left {
+        fs::remove_file(file)?;
     }
     for record in RECORDS {
         let file = path.join(record);
