@@ -55,7 +55,8 @@ pub(super) async fn collect(
     let python = context.interpreters.python_result(dir, &task);
     let dir = dir.clone();
     let untouched = place.is_unused();
-    let nothing_given = !dir.out().exists()
+    let nothing_given = python.outputs.is_empty()
+        && !dir.out().exists()
         && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
     let work = move || {
         let mut collected = Collected {
@@ -70,7 +71,8 @@ pub(super) async fn collect(
             }
         }
         if succeeded {
-            match outputs(&dir, &task, (!nothing_given).then_some(&*blobs)) {
+            let blobs = (!nothing_given).then_some(&*blobs);
+            match outputs(&dir, &task, &python.outputs, blobs) {
                 Ok(outputs) => collected.outputs = outputs,
                 Err(failure) => collected.spoilt = Some(failure),
             }
@@ -172,9 +174,10 @@ fn skipped(why: crate::workspace::Why) -> &'static str {
 fn outputs(
     dir: &AttemptDir,
     task: &Task,
+    returned: &[(String, String)],
     blobs: Option<&dyn BlobAccess>,
 ) -> Result<Vec<Output>, StartFailure> {
-    let given = blobs.map_or_else(|| Ok(BTreeMap::new()), |blobs| given(dir, blobs))?;
+    let given = blobs.map_or_else(|| Ok(BTreeMap::new()), |blobs| given(dir, returned, blobs))?;
     let missing = task.outputs.iter().find(|spec| !given.contains_key(&spec.name));
     if let Some(missing) = missing {
         let name = &missing.name;
@@ -186,30 +189,44 @@ fn outputs(
     Ok(given.into_values().collect())
 }
 
-/// Files in WINDLASS_OUTPUTS, then lines of WINDLASS_OUT, by name.
+/// Files in WINDLASS_OUTPUTS, what its function returned, then lines of WINDLASS_OUT, by name.
 fn given(
     dir: &AttemptDir,
+    returned: &[(String, String)],
     blobs: &dyn BlobAccess,
 ) -> Result<BTreeMap<String, Output>, StartFailure> {
     let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
+    let twins = |name: &str| {
+        StartFailure::new(format!(
+            "there are two files for the output `{name}` in $WINDLASS_OUTPUTS"
+        ))
+    };
     for output in output_files(dir, blobs)? {
         if let Some(twin) = outputs.insert(output.name.clone(), output) {
-            return Err(StartFailure::new(format!(
-                "there are two files for the output `{}` in $WINDLASS_OUTPUTS",
-                twin.name
-            )));
+            return Err(twins(&twin.name));
+        }
+    }
+    for (name, json) in returned {
+        let given = outputs.insert(name.clone(), json_output(name, json, blobs)?);
+        if let Some(twin) = given.filter(|given| given.codec != "json") {
+            return Err(twins(&twin.name));
         }
     }
     for (name, json) in out_values(dir)? {
-        let digest = blobs
-            .put_bytes(json.as_bytes())
-            .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
-        outputs.insert(name.clone(), output(name, &digest, json.len() as u64, "json".into()));
+        let output = json_output(&name, &json, blobs)?;
+        outputs.insert(name, output);
     }
     if outputs.len() > MAX_OUTPUTS {
         return Err(StartFailure::new(format!("more than {MAX_OUTPUTS} outputs")));
     }
     Ok(outputs)
+}
+
+fn json_output(name: &str, json: &str, blobs: &dyn BlobAccess) -> Result<Output, StartFailure> {
+    let digest = blobs
+        .put_bytes(json.as_bytes())
+        .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
+    Ok(output(name.to_owned(), &digest, json.len() as u64, "json".into()))
 }
 
 fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {
