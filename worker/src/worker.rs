@@ -77,6 +77,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
         version: config.version,
         hostname: config.hostname,
         slots: config.slots.max(1),
+        workspace: mode.to_string(),
     };
     let executor: Arc<dyn Executor> = executor;
     let service = Service::new(identity, config.clock, Arc::clone(&executor));

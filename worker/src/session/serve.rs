@@ -58,6 +58,8 @@ pub(crate) struct Identity {
     pub(crate) version: String,
     pub(crate) hostname: String,
     pub(crate) slots: u32,
+    /// How it keeps working directories apart.
+    pub(crate) workspace: String,
 }
 
 /// The session with the daemon, and everything that goes over it.
@@ -153,12 +155,13 @@ impl Service {
         &self,
     ) -> Result<(Session, Duration), Box<dyn std::error::Error + Send + Sync>> {
         let mut client = connect(&self.identity.socket).await?;
-        let Identity { name, version, hostname, slots, .. } = self.identity.clone();
+        let Identity { name, version, hostname, slots, workspace, .. } = self.identity.clone();
         let request = OpenSessionRequest {
             worker: name,
             version,
             hostname,
             pid: std::process::id(),
+            labels: [("workspace".to_owned(), workspace)].into(),
             capacity: [("slots".to_owned(), i64::from(slots))].into(),
             executors: vec!["process".to_owned()],
             held: self.registry.messages(),
