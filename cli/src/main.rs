@@ -11,6 +11,7 @@ mod ending;
 mod error;
 mod follow;
 mod git;
+mod interpreter;
 mod project;
 mod reference;
 mod render;

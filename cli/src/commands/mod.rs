@@ -10,6 +10,7 @@ mod doctor;
 mod exec;
 mod logs;
 mod ls;
+mod metrics;
 mod outputs;
 mod plan;
 mod rerun;
@@ -49,6 +50,7 @@ pub(crate) enum Client {
     Ls(ls::Ls),
     Show(show::Show),
     Logs(logs::Logs),
+    Metrics(metrics::Metrics),
     Wait(wait::Wait),
     Cancel(cancel::Cancel),
     Rm(rm::Rm),
@@ -74,6 +76,7 @@ impl Client {
             Self::Ls(ls) => Box::pin(ls.run(app)).await,
             Self::Show(show) => Box::pin(show.run(app)).await,
             Self::Logs(logs) => Box::pin(logs.run(app)).await,
+            Self::Metrics(metrics) => Box::pin(metrics.run(app)).await,
             Self::Wait(wait) => Box::pin(wait.run(app)).await,
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,
             Self::Rm(rm) => Box::pin(rm.run(app)).await,
