@@ -425,6 +425,70 @@ def row_20():
         return ours / theirs, f"{ms(ours)} against {ms(theirs)}, ×"
 
 
+def each(count, body="run: [sh, -c, 'true']"):
+    """One step over a list of that many items."""
+    return f"version: 1\nsteps:\n  a: {{{body}, as: x, foreach: {json.dumps(list(range(count)))}}}\n"
+
+
+def per_instance(count, times):
+    with world() as w:
+        w.put("each.yaml", each(count))
+        w.put("plain.yaml", fan(count))
+        ours, theirs = pairs(lambda: w.timed("run", "each.yaml", "--json")[0], lambda: w.timed("run", "plain.yaml", "--json")[0], times)
+        return ours / theirs, f"{ms(ours / count)} against {ms(theirs / count)}, ×"
+
+
+@row(21, "per instance of a `foreach` of 1,000 against a plain step of 1,000", 1.2)
+def row_21():
+    return per_instance(1000, PAIRS)
+
+
+@row(22, "per instance of a `foreach` of 10,000 against a plain step of 10,000", 1.2)
+def row_22():
+    return per_instance(10000, max(1, PAIRS // 3))
+
+
+@row(23, "expansion of 10,000 instances, submit to first start (ms)", 300)
+def row_23():
+    times = []
+    with world() as w:
+        w.put("p.yaml", each(10000, "run: [sleep, '1000']"))
+        for _ in range(PAIRS):
+            run = json.loads(w.w("submit", "p.yaml", "--json"))["run_id"]
+            starts = []
+            while not starts:
+                seen = json.loads(w.w("show", run, "--json"))
+                starts = [a["start_time"] for s in seen["steps"] for a in s["attempts"] if a.get("start_time")]
+                time.sleep(0.05)
+            times.append(moment(min(starts)) - moment(seen["create_time"]))
+            w.w("cancel", "--now", run)
+            w.w("wait", run, check=False)
+    return statistics.median(times) * 1000, f"best {ms(min(times))}"
+
+
+@row(24, "daemon with 10,000 queued instances (+MB)", 60)
+def row_24():
+    with world() as w:
+        daemon = w.pid("daemon")
+        before = memory(daemon)
+        w.put("p.yaml", each(10000, "run: [sleep, '1000']"))
+        run = json.loads(w.w("submit", "p.yaml", "--json"))["run_id"]
+        time.sleep(2)
+        grown = memory(daemon) - before
+        w.w("cancel", "--now", run)
+        return grown / 1e6, f"from {before / 1e6:.1f} MB"
+
+
+@row(25, "chain of 20 nested single-step pipelines against 20 plain steps", 1.2)
+def row_25():
+    with world() as w:
+        w.put("inner.yaml", chain(1))
+        w.put("nested.yaml", chain(20, "pipeline: inner.yaml"))
+        w.put("plain.yaml", chain(20))
+        ours, theirs = pairs(lambda: w.timed("run", "nested.yaml", "--json")[0], lambda: w.timed("run", "plain.yaml", "--json")[0], 3 * PAIRS)
+        return ours / theirs, f"{ms(ours)} against {ms(theirs)}, ×"
+
+
 def main():
     chosen = [int(n) for n in sys.argv[1:]] or sorted(ROWS)
     missing = [n for n in chosen if n not in ROWS]

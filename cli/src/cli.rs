@@ -40,6 +40,7 @@ const OVERVIEW: &[(&str, &[(&str, &str)])] = &[
             ("logs", "Print what steps have printed"),
             ("artifacts", "List and fetch the files that steps wrote"),
             ("outputs", "List and fetch the named values of steps"),
+            ("best", "Rank runs by a metric"),
         ],
     ),
     (

@@ -14,10 +14,12 @@ mod git;
 mod project;
 mod reference;
 mod render;
+mod secrets;
 mod services;
 mod settings;
 mod snapshot;
 mod submission;
+mod sweeping;
 #[cfg(test)]
 mod tests;
 

@@ -1,38 +1,28 @@
 //! Makes runs: what `run`, `submit`, `exec` and `rerun` have in common before a run exists.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-};
+mod parameters;
+mod substitution;
+mod sweep;
+
+use std::{collections::HashMap, os::unix::ffi::OsStrExt};
 
 use prost::bytes::Bytes;
 use uuid::Uuid;
-use windlass_proto::api::v1::{self, NamedText, ParamValues};
+use windlass_proto::api::v1;
+
+pub(crate) use parameters::{PARAM_VARIABLE, Parameters, pair};
+pub(crate) use substitution::Substitution;
+pub(crate) use sweep::{Combination, GROUP, Sweep};
 
 use crate::{
     config::Config,
     connect::{Link, insist},
     error::CliError,
     project::Project,
+    secrets::{self, Secrets},
     settings::Settings,
     snapshot,
 };
-
-/// Prefix of the variables that set parameters.
-const PARAM_VARIABLE: &str = "WINDLASS_PARAM_";
-
-/// Where parameters come from.
-#[derive(clap::Args, Default)]
-pub(crate) struct Parameters {
-    /// Set a parameter, an argument, or (`FUNCTION.ARGUMENT=…`) an argument of a call inside; JSON, else text
-    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
-    values: Vec<String>,
-    /// Take parameters from a YAML or JSON file; the last one wins
-    #[arg(long = "params", value_name = "FILE")]
-    files: Vec<PathBuf>,
-}
 
 /// How a new run is described.
 #[derive(clap::Args, Default)]
@@ -46,6 +36,9 @@ pub(crate) struct Description {
     /// Attach a note
     #[arg(long)]
     note: Option<String>,
+    /// Serve the run before those of a lower number, where something has to wait
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
 }
 
 /// Options of every new run.
@@ -53,6 +46,8 @@ pub(crate) struct Description {
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) parameters: Parameters,
+    #[command(flatten)]
+    pub(crate) substitution: Substitution,
     #[command(flatten)]
     pub(crate) description: Description,
     /// Run with this profile instead of as local processes
@@ -72,13 +67,29 @@ pub(crate) async fn start(
     project: &Project,
     options: &Options,
 ) -> Result<Started, CliError> {
+    let (link, request) = Box::pin(prepare(config, project, options)).await?;
+    let run = create(&link, request).await?;
+    Ok(Started { run, link })
+}
+
+/// Does everything that comes before the run is created.
+pub(crate) async fn prepare(
+    config: &Config,
+    project: &Project,
+    options: &Options,
+) -> Result<(Link, v1::CreateRunRequest), CliError> {
     let settings = Settings::load(config, &project.root)?;
     if let Some(profile) = &options.profile {
         settings.check_profile(profile)?;
     }
-    let params = options.parameters.read(config)?;
+    let mut params = options.parameters.read(config)?;
+    let substitutes = options.substitution.read(config)?;
     let labels = options.description.labels()?;
     let (taken, link) = upload(config, project, &settings).await?;
+    let secrets = match secrets::asked(&link, project, &taken.source).await? {
+        Some(asked) => secrets::find(config, &project.root, &asked, &mut params).await?,
+        None => Secrets::default(),
+    };
     let request = v1::CreateRunRequest {
         request_id: Uuid::now_v7().to_string(),
         source: Some(taken.source),
@@ -87,17 +98,26 @@ pub(crate) async fn start(
         name: options.description.name.clone().unwrap_or_default(),
         note: options.description.note.clone().unwrap_or_default(),
         git: taken.git,
-        environment: environment(config),
+        environment: environment(config, &secrets),
         user: config.user(),
         host: config.host(),
-        ..Default::default()
+        substitutes,
+        priority: options.description.priority,
+        secrets: secrets.values,
     };
+    Ok((link, request))
+}
+
+/// Creates a run.
+pub(crate) async fn create(
+    link: &Link,
+    request: v1::CreateRunRequest,
+) -> Result<v1::Run, CliError> {
     let create = || {
         let (mut runs, request) = (link.runs(), request.clone());
         async move { runs.create_run(request).await }
     };
-    let created = insist(&link, create).await?;
-    Ok(Started { run: created_run(created.run)?, link })
+    created_run(insist(link, create).await?.run)
 }
 
 /// Creates a run of an old run's snapshot.
@@ -108,20 +128,28 @@ pub(crate) async fn again(
     description: &Description,
 ) -> Result<Started, CliError> {
     let mut params = parameters.read(config)?;
-    params.env.clear();
     let labels = description.labels()?;
     let link = Link::open(config).await?;
+    let secrets = match secrets::asked_again(&link, old).await? {
+        Some(asked) => {
+            let root = crate::project::root_above(&config.cwd);
+            secrets::find(config, root, &asked, &mut params).await?
+        }
+        None => Secrets::default(),
+    };
+    params.env.clear();
     let request = v1::RerunRunRequest {
         request_id: Uuid::now_v7().to_string(),
         run: old.to_owned(),
         params: Some(params),
-        environment: environment(config),
+        environment: environment(config, &secrets),
         name: description.name.clone().unwrap_or_default(),
         note: description.note.clone().unwrap_or_default(),
         labels,
         user: config.user(),
         host: config.host(),
-        ..Default::default()
+        priority: description.priority,
+        secrets: secrets.values,
     };
     let rerun = || {
         let (mut runs, request) = (link.runs(), request.clone());
@@ -148,20 +176,6 @@ pub(crate) async fn upload(
     Ok((taken, link))
 }
 
-impl Parameters {
-    /// Everything that sets parameters: options, environment, files.
-    pub(crate) fn read(&self, config: &Config) -> Result<ParamValues, CliError> {
-        let cli = self.values.iter().map(|text| pair(text, "-p")).collect::<Result<_, _>>()?;
-        let text = |(name, value): (&std::ffi::OsString, &std::ffi::OsString)| {
-            let name = name.to_str()?.strip_prefix(PARAM_VARIABLE)?.to_owned();
-            Some(NamedText { name, text: value.to_str()?.to_owned() })
-        };
-        let env = config.env.iter().filter_map(text).collect();
-        let files = self.files.iter().map(|file| read_file(&config.cwd, file));
-        Ok(ParamValues { cli, env, files: files.collect::<Result<_, _>>()?, strict: false })
-    }
-}
-
 impl Description {
     fn labels(&self) -> Result<HashMap<String, String>, CliError> {
         let label = |text: &String| pair(text, "--label").map(|label| (label.name, label.text));
@@ -169,44 +183,12 @@ impl Description {
     }
 }
 
-/// Reads `NAME=VALUE`.
-pub(crate) fn pair(text: &str, option: &str) -> Result<NamedText, CliError> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => {
-            Ok(NamedText { name: name.trim().to_owned(), text: value.to_owned() })
-        }
-        _ => Err(CliError::refused(format!("{option} {text}: write {option} NAME=VALUE"))),
-    }
-}
-
-fn read_file(cwd: &Path, path: &Path) -> Result<NamedText, CliError> {
-    let name = path.display().to_string();
-    match fs::read_to_string(cwd.join(path)) {
-        Ok(text) => Ok(NamedText { name, text }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(CliError::refused(format!("no file {name}")))
-        }
-        Err(error) => Err(CliError::refused(format!("cannot read {name}: {error}"))),
-    }
-}
-
-/// The caller's environment variables; a name that is no text cannot be passed on.
-fn environment(config: &Config) -> HashMap<String, Bytes> {
+/// The caller's environment variables, without those that hold declared secrets: steps get these
+/// by naming them. A name that is no text cannot be passed on.
+fn environment(config: &Config, secrets: &Secrets) -> HashMap<String, Bytes> {
     let text = |(name, value): (&std::ffi::OsString, &std::ffi::OsString)| {
-        Some((name.to_str()?.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+        let name = name.to_str().filter(|name| !secrets.variables.contains(*name))?;
+        Some((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
     };
     config.env.iter().filter_map(text).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pair;
-
-    #[test]
-    fn pairs_are_split_at_the_first_sign() {
-        let found = pair("a.b=c=d", "-p").unwrap();
-        assert_eq!((found.name.as_str(), found.text.as_str()), ("a.b", "c=d"));
-        assert_eq!(pair("a=", "-p").unwrap().text, "");
-        assert!(pair("a", "-p").is_err() && pair("=1", "-p").is_err());
-    }
 }

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use windlass_core::Home;
 
-use crate::{clock::Clock, config::WorkerCommand};
+use crate::{clock::Clock, config::WorkerCommand, lock::is_at};
 
 /// Shortest and longest wait before the worker is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -46,7 +46,10 @@ pub(crate) async fn keep_alive(
     stop: CancellationToken,
 ) {
     let mut wait = BACKOFF.0;
-    while !stop.is_cancelled() {
+    // Open, so that one made anew in its place is another.
+    let run = File::open(home.run());
+    let ours = || run.as_ref().is_ok_and(|run| is_at(run, &home.run()));
+    while !stop.is_cancelled() && ours() {
         let mut pause = wait;
         if is_held(&home) {
             // One that a daemon before us started: it will find us, and leave its place one day.
@@ -63,7 +66,8 @@ pub(crate) async fn keep_alive(
         // Either way we go round; the loop looks at `stop`.
         timeout(pause, stop.cancelled()).await.ok();
     }
-    if timeout(LEAVE, send_away(&home)).await.is_err() {
+    // In a home made anew there is another daemon's.
+    if ours() && timeout(LEAVE, send_away(&home)).await.is_err() {
         tracing::warn!("a worker that an earlier daemon started does not leave");
     }
 }

@@ -7,6 +7,8 @@ mod compile;
 pub mod config;
 mod connections;
 mod engine;
+mod eval;
+mod expr;
 mod fleet;
 pub mod home;
 pub mod lock;

@@ -3,13 +3,17 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::PathBuf,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::FlockOperation;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, time::sleep};
 use windlass_core::Home;
+
+/// How often the holder looks whether its file is still the one that others would lock.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Longest content of a lock file that is read back.
 const MAX_LOCK_BYTES: u64 = 256;
@@ -20,6 +24,17 @@ pub struct HomeLock {
     /// Open, and thereby locked.
     file: File,
     home: Home,
+}
+
+/// True where `file` is what lies at `path`. While it is open, nothing else has its inode.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    let Ok(ours) = file.metadata() else { return true };
+    match fs::metadata(path) {
+        Ok(there) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+        Err(error) => {
+            !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }
+    }
 }
 
 /// Why the home could not be taken.
@@ -73,10 +88,23 @@ impl HomeLock {
         Ok(listener)
     }
 
-    /// Takes the socket away and lets go of the home.
+    /// False where the home was removed, or made anew: then another daemon can have its lock.
+    pub fn is_ours(&self) -> bool {
+        is_at(&self.file, &self.home.daemon_lock())
+    }
+
+    /// Waits until the lock is worth nothing any more.
+    pub async fn lost(&self) {
+        while self.is_ours() {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Takes the socket away, unless it is another daemon's by now, and lets go of the home.
     pub fn release(self) {
         let path = self.home.daemon_socket();
-        if let Err(error) = fs::remove_file(&path)
+        if self.is_ours()
+            && let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "cannot remove {}", path.display());
@@ -87,7 +115,7 @@ impl HomeLock {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::MetadataExt, sync::Barrier, thread};
+    use std::{sync::Barrier, thread};
 
     use super::*;
     use crate::home::{Places, locate_home, prepare};
@@ -157,6 +185,24 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         lock.release();
         assert!(!home.daemon_socket().exists());
+    }
+
+    #[tokio::test]
+    async fn a_daemon_of_a_home_made_anew_loses_nothing_to_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&dir);
+        let old = HomeLock::acquire(&home).unwrap();
+        assert!(old.is_ours());
+
+        fs::remove_dir_all(home.root()).unwrap();
+        old.lost().await;
+        prepare(&home).unwrap();
+        let new = HomeLock::acquire(&home).unwrap();
+        let _listener = new.listen().unwrap();
+        old.lost().await;
+        old.release();
+
+        assert!(new.is_ours() && home.daemon_socket().exists());
     }
 
     #[tokio::test]

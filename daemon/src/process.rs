@@ -107,13 +107,21 @@ async fn serve(config: Config, lock: &HomeLock) -> Result<(), ProcessError> {
         (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let served =
         Box::pin(server::run(config, listener, Arc::new(SystemClock::new()), stop.clone()));
+    let evict = stop.clone();
     let signals = async move {
         stop_at_signal(terminate, interrupt, &stop).await;
+        std::future::pending().await
+    };
+    let evicted = async {
+        lock.lost().await;
+        tracing::error!("the home was removed: stopping");
+        evict.cancel();
         std::future::pending().await
     };
     tokio::select! {
         result = served => Ok(result?),
         never = signals => never,
+        never = evicted => never,
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) async fn open(config: &Config, frame: &Frame) -> Result<Rooms, Daemon
     let logs = Logs::open(home.logs()).map_err(DaemonError::Logs)?;
     let options = engine::Options {
         database: home.database(),
+        blobs: blobs.clone(),
         environments: home.caller_environments(),
         clock: Arc::clone(&frame.clock),
         ended: Box::new(SealLogs(logs.clone())),

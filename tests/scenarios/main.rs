@@ -9,3 +9,4 @@ mod logs;
 mod processes;
 mod protocol;
 mod refusals;
+mod space;

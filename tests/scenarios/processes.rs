@@ -27,6 +27,27 @@ fn nothing_a_step_starts_outlives_it() {
     });
 }
 
+/// Of 500 strays of every kind none is alive five seconds after the end of their steps.
+#[test]
+fn of_500_strays_none_is_left() {
+    let world = World::new();
+    // A length of sleep that nobody else has is their mark.
+    let nanos = Instant::now().elapsed().subsec_nanos();
+    let mark = format!("3{:07}.{nanos:09}", std::process::id());
+    let one = format!(
+        "setsid sleep {mark} & nohup sleep {mark} > /dev/null 2>&1 & ( ( setsid sleep {mark} ) & ) ; \
+         env -i setsid sleep {mark} & sleep {mark} & "
+    );
+    let script = format!("for i in $(seq 25); do {one} done; true");
+    let steps: String =
+        (0..4).map(|i| format!("  s{i}: {{run: \"{script}\", needs: []}}\n")).collect();
+    world.put("p.yaml", format!("version: 1\nsteps:\n{steps}"));
+    assert_eq!(world.run(&["p.yaml"])["state"], "succeeded");
+    until(Duration::from_secs(5), "the end of every stray", || {
+        alive(&mark).is_empty().then_some(())
+    });
+}
+
 /// A grandchild that keeps stdout open does not keep the attempt open.
 #[test]
 fn held_stdout_does_not_hold_the_step() {

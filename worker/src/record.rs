@@ -9,10 +9,6 @@ use std::{
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     file.write_all(bytes)?;
-    file.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
-}
-
-/// Makes what a small file holds unreadable for whoever looks for a record in it.
-pub(crate) fn spoil(path: &Path) -> io::Result<()> {
-    write(path, b"\0")
+    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if file.metadata()?.len() == len { Ok(()) } else { file.set_len(len) }
 }

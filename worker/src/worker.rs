@@ -58,7 +58,7 @@ impl From<WorkspaceError> for WorkerError {
 pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), WorkerError> {
     let lock = take_lock(&config.home.worker_lock()).await.map_err(WorkerError::Lock)?;
     // Held to the end.
-    let Some(_lock) = lock else { return Ok(()) };
+    let Some(lock) = lock.map(Arc::new) else { return Ok(()) };
     let work = config.home.work();
     let failed = |source| WorkerError::Io { path: work.clone(), source };
     std::fs::create_dir_all(work.join("attempts")).map_err(failed)?;
@@ -72,7 +72,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
     let keeping = tasks.spawn(keeping);
     let identity = Identity {
         socket: config.daemon_socket,
-        home: config.home.root().to_path_buf(),
+        lock: Arc::clone(&lock),
         name: config.name,
         version: config.version,
         hostname: config.hostname,

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 mod artifacts;
+mod best;
 mod cancel;
 mod check;
 mod completion;
@@ -41,9 +42,9 @@ pub(crate) enum Command {
 /// The verbs that talk to a daemon.
 #[derive(clap::Subcommand)]
 pub(crate) enum Client {
-    Run(run::Run),
-    Submit(submit::Submit),
-    Exec(exec::Exec),
+    Run(Box<run::Run>),
+    Submit(Box<submit::Submit>),
+    Exec(Box<exec::Exec>),
     #[command(visible_alias = "list")]
     Ls(ls::Ls),
     Show(show::Show),
@@ -53,9 +54,10 @@ pub(crate) enum Client {
     Rm(rm::Rm),
     Rerun(rerun::Rerun),
     Artifacts(artifacts::Artifacts),
+    Best(best::Best),
     Outputs(outputs::Outputs),
     Check(check::Check),
-    Plan(plan::Plan),
+    Plan(Box<plan::Plan>),
     Schema(schema::Schema),
     Doctor(doctor::Doctor),
     Workers(workers::Workers),
@@ -76,6 +78,7 @@ impl Client {
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,
             Self::Rm(rm) => Box::pin(rm.run(app)).await,
             Self::Rerun(rerun) => Box::pin(rerun.run(app)).await,
+            Self::Best(best) => Box::pin(best.run(app)).await,
             Self::Artifacts(artifacts) => Box::pin(artifacts.run(app)).await,
             Self::Outputs(outputs) => Box::pin(outputs.run(app)).await,
             Self::Check(check) => Box::pin(check.run(app)).await,

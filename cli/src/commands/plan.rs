@@ -1,4 +1,3 @@
-use serde_json::Value;
 use windlass_proto::api::v1;
 
 use crate::{
@@ -6,98 +5,66 @@ use crate::{
     connect::answer,
     error::{CliError, Exit},
     project::Project,
-    render::{self, Cell, Columns, Tint},
+    render,
+    secrets::{self, take_parameters},
     settings::Settings,
-    submission::{Parameters, upload},
+    submission::{Parameters, Substitution, upload},
 };
 
 /// Show what would run, with which values, and run nothing
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  windlass plan churn.yaml -p seed=7
+  windlass plan churn.yaml --mocks mocks.yaml --json
+  windlass plan churn.yaml --format dot | dot -Tsvg > churn.svg
+  windlass plan churn.yaml --format mermaid")]
 pub(crate) struct Plan {
     /// FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION
-    target: String,
+    pub(crate) target: String,
     #[command(flatten)]
     parameters: Parameters,
+    #[command(flatten)]
+    substitution: Substitution,
+    /// How to show it: text to read, or the graph for Mermaid or Graphviz
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "json")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Text,
+    Mermaid,
+    Dot,
 }
 
 impl Plan {
     pub(crate) async fn run(self, app: &mut App<'_>) -> Result<Exit, CliError> {
         let project = Project::of_target(app.config, &self.target)?;
         let settings = Settings::load(app.config, &project.root)?;
-        let params = self.parameters.read(app.config)?;
+        let mut params = self.parameters.read(app.config)?;
+        let substitutes = self.substitution.read(app.config)?;
         let (taken, link) = upload(app.config, &project, &settings).await?;
-        let request = v1::PlanRunRequest {
-            source: Some(taken.source),
-            params: Some(params),
-            substitutes: None,
-        };
+        if let Some(asked) = secrets::asked(&link, &project, &taken.source).await? {
+            // A plan needs no secret, and must not show one.
+            let mut wrong = Vec::new();
+            take_parameters(&asked, &mut params, &mut wrong);
+            if !wrong.is_empty() {
+                return Err(CliError::Refused(wrong));
+            }
+        }
+        let request =
+            v1::PlanRunRequest { source: Some(taken.source), params: Some(params), substitutes };
         let plan = answer(link.runs().plan_run(request)).await?.plan.unwrap_or_default();
-        let plan = render::plan(&plan);
         if app.json {
-            app.print_json(&plan)?;
-        } else {
-            let width = app.look().width.unwrap_or(usize::MAX);
-            write!(app.out, "{}", table(&plan).render(app.paint(), width))?;
+            app.print_json(&render::plan_json(&plan))?;
+            return Ok(Exit::Ok);
         }
+        let text = match self.format {
+            Format::Text => render::plan_text(&plan, &app.look()),
+            Format::Mermaid => render::plan_mermaid(&plan),
+            Format::Dot => render::plan_dot(&plan),
+        };
+        write!(app.out, "{text}")?;
         Ok(Exit::Ok)
-    }
-}
-
-/// The plan as a table, made from what scripts get.
-fn table(plan: &Value) -> Columns {
-    let mut table = Columns::new(0, Some(2));
-    let heads = ["STEP", "AFTER", "ARGUMENT", "SOURCE"];
-    table.push(heads.iter().map(|head| Cell::new(Tint::Faint, head)).collect());
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    for step in plan["steps"].as_array().into_iter().flatten() {
-        let needs: Vec<_> = step["needs"].as_array().into_iter().flatten().map(text).collect();
-        let first = [Cell::new(Tint::Name, text(&step["step"])), Cell::plain(needs.join(", "))];
-        let mut args = step["args"].as_object().into_iter().flatten();
-        let mut row = Vec::from(first);
-        row.extend(args.next().map(arg).into_iter().flatten());
-        table.push(row);
-        for entry in args {
-            let mut row = vec![Cell::plain(""), Cell::plain("")];
-            row.extend(arg(entry));
-            table.push(row);
-        }
-    }
-    table
-}
-
-fn arg((name, entry): (&String, &Value)) -> [Cell; 2] {
-    let value = match entry["from"].as_object() {
-        Some(from) => {
-            let part = |key: &str| from.get(key).and_then(Value::as_str).unwrap_or_default();
-            format!("{} of {}", part("output"), part("step"))
-        }
-        None => entry["value"].to_string(),
-    };
-    let source = entry["source"].as_str().unwrap_or_default();
-    [Cell::plain(format!("{name} = {value}")), Cell::new(Tint::Faint, source)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::table;
-    use crate::render::Paint;
-    use serde_json::json;
-
-    #[test]
-    fn a_plan_is_a_table() {
-        let plan = json!({"steps": [
-            {"step": "load", "needs": [], "args": {}},
-            {"step": "train", "needs": ["load"], "args": {
-                "rows": {"value": null, "source": "output", "from": {"step": "load", "output": "rows"}},
-                "n": {"value": 4, "source": "pipeline"},
-            }},
-        ]});
-        let expected = "\
-STEP   AFTER  ARGUMENT             SOURCE
-load
-train  load   rows = rows of load  output
-              n = 4                pipeline
-";
-        assert_eq!(table(&plan).render(Paint { on: false }, 80), expected);
     }
 }

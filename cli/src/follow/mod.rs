@@ -1,6 +1,7 @@
 //! Follows a run: what changes, what its steps print, and the daemon coming and going.
 
 mod attention;
+mod group;
 mod lines;
 mod live;
 mod model;
@@ -13,6 +14,7 @@ mod watch;
 
 use windlass_proto::{api::v1, common::v1::LogStream};
 
+pub(crate) use group::{Group, GroupFollowed, follow_group};
 pub(crate) use model::Model;
 pub(crate) use plain::{Plain, Quiet};
 pub(crate) use pursuit::Pursuit;

@@ -158,38 +158,6 @@ fn with_step(step: &v1::Step, entry: Value) -> Value {
     Value::Object(out)
 }
 
-/// A plan as `plan --json` prints it; an argument that comes from an output says which.
-pub(crate) fn plan(plan: &common::Plan) -> Value {
-    let path = |index: u32| {
-        let step = usize::try_from(index).ok().and_then(|at| plan.steps.get(at));
-        step.map_or_else(String::new, |step| step.path.clone())
-    };
-    let arg = |arg: &common::BoundArg| {
-        use common::bound_arg::Value::{Json, Output};
-        let source = source(arg.source());
-        let entry = match &arg.value {
-            Some(Json(text)) => json!({ "value": value(text), "source": source }),
-            Some(Output(from)) => {
-                let from = json!({ "step": path(from.step), "output": from.name });
-                json!({ "value": null, "source": source, "from": from })
-            }
-            Some(_) | None => json!({ "value": null, "source": source }),
-        };
-        (arg.name.clone(), entry)
-    };
-    let step = |step: &common::PlannedStep| {
-        json!({
-            "step": step.path,
-            "needs": step.needs.iter().map(|need| path(*need)).collect::<Vec<_>>(),
-            "args": step.args.iter().map(arg).collect::<Map<_, _>>(),
-        })
-    };
-    json!({
-        "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
-        "params": plan.params.iter().map(arg).collect::<Map<_, _>>(),
-    })
-}
-
 /// A worker as `workers ls --json` prints it.
 pub(crate) fn worker(worker: &v1::Worker) -> Value {
     let state = worker.state().as_str_name().trim_start_matches("STATE_").to_lowercase();
@@ -219,7 +187,7 @@ fn git(git: &v1::GitState) -> Option<Value> {
     })
 }
 
-fn values(params: &[v1::Param]) -> Map<String, Value> {
+pub(super) fn values(params: &[v1::Param]) -> Map<String, Value> {
     let entry = |param: &v1::Param| {
         let entry = json!({ "value": value(&param.json), "source": source(param.source()) });
         (param.name.clone(), entry)
@@ -249,16 +217,19 @@ pub(crate) fn value(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|_| json.into())
 }
 
-fn text(text: &str) -> Option<&str> {
+pub(super) fn text(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
 /// RFC 3339 in UTC, always with six digits of a second, so that the texts sort as the times do.
-fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
+pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
     time.and_then(words::instant).map(|time| format!("{time:.6}"))
 }
 
-fn sorted<V>(map: &HashMap<String, V>, value: impl Fn(&V) -> Value) -> Map<String, Value> {
+pub(super) fn sorted<V>(
+    map: &HashMap<String, V>,
+    value: impl Fn(&V) -> Value,
+) -> Map<String, Value> {
     let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.clone(), value(v))).collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     entries.into_iter().collect()

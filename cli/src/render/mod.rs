@@ -5,7 +5,9 @@ mod columns;
 mod json;
 mod list;
 mod page;
+mod plan;
 mod problem;
+mod ranking;
 mod sanitise;
 mod style;
 mod summary;
@@ -14,13 +16,17 @@ mod words;
 
 pub(crate) use columns::{Cell, Columns, shorten};
 pub(crate) use json::{
-    artifact_entries, kind as artifact_kind, output_entries, plan, run as run_json, worker,
+    artifact_entries, kind as artifact_kind, output_entries, run as run_json, worker,
 };
 pub(crate) use list::{Style as ListStyle, runs as run_list};
 pub(crate) use page::page;
+pub(crate) use plan::{dot as plan_dot, mermaid as plan_mermaid, plan_json, text as plan_text};
 pub(crate) use problem::{errors as problems_json, print as print_problems};
+pub(crate) use ranking::{ranking, ranking_json, shown};
 pub(crate) use sanitise::{bare_line, clean, log_line};
-pub(crate) use style::{Paint, Tint, step_look};
+pub(crate) use style::{Paint, Tint, run_look, step_look};
 pub(crate) use summary::{failure, summary};
 pub(crate) use timeline::{run_time, step_time};
-pub(crate) use words::{ago, bytes, duration, elapsed, instant, plural, run_state, step_state};
+pub(crate) use words::{
+    ago, bytes, duration, elapsed, instant, number, plural, run_state, step_state,
+};

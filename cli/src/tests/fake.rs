@@ -36,6 +36,15 @@ pub(super) struct State {
     pub(super) cancelled: Vec<v1::CancelRunRequest>,
     pub(super) pages: Vec<i32>,
     pub(super) mistakes: Vec<v1::PipelineError>,
+    /// What pipelines ask of their caller; none: nobody may ask.
+    pub(super) described: Option<v1::DescribePipelineResponse>,
+    /// What a plan is.
+    pub(super) plan: Option<windlass_proto::common::v1::Plan>,
+    pub(super) planned: Vec<v1::PlanRunRequest>,
+    pub(super) ranked: Vec<v1::RankRunsRequest>,
+    pub(super) reran: Vec<v1::RerunRunRequest>,
+    /// Runs that are created one after the other; none: the first of `runs` again and again.
+    pub(super) coming: VecDeque<v1::Run>,
 }
 
 #[derive(Clone, Default)]
@@ -79,15 +88,20 @@ impl RunService for Fake {
     ) -> Result<Response<v1::CreateRunResponse>, Status> {
         let mut state = self.state();
         state.created.push(request.into_inner());
+        if let Some(coming) = state.coming.pop_front() {
+            state.runs.insert(0, coming);
+        }
         let run = state.runs.first().cloned().map(|run| v1::Run { steps: vec![], ..run });
         Ok(Response::new(v1::CreateRunResponse { run, replayed: false }))
     }
 
     async fn plan_run(
         &self,
-        _: Request<v1::PlanRunRequest>,
+        request: Request<v1::PlanRunRequest>,
     ) -> Result<Response<v1::PlanRunResponse>, Status> {
-        Err(Status::unimplemented("plan"))
+        let mut state = self.state();
+        state.planned.push(request.into_inner());
+        Ok(Response::new(v1::PlanRunResponse { plan: state.plan.clone() }))
     }
 
     async fn check_pipeline(
@@ -101,14 +115,17 @@ impl RunService for Fake {
         &self,
         _: Request<v1::DescribePipelineRequest>,
     ) -> Result<Response<v1::DescribePipelineResponse>, Status> {
-        Err(Status::unimplemented("describe"))
+        let described = self.state().described.clone();
+        described.map(Response::new).ok_or_else(|| Status::unimplemented("describe"))
     }
 
     async fn rank_runs(
         &self,
-        _: Request<v1::RankRunsRequest>,
+        request: Request<v1::RankRunsRequest>,
     ) -> Result<Response<v1::RankRunsResponse>, Status> {
-        Err(Status::unimplemented("rank"))
+        let mut state = self.state();
+        state.ranked.push(request.into_inner());
+        Ok(Response::new(v1::RankRunsResponse { runs: state.runs.clone() }))
     }
 
     async fn get_pipeline_schema(
@@ -170,8 +187,9 @@ impl RunService for Fake {
 
     async fn rerun_run(
         &self,
-        _: Request<v1::RerunRunRequest>,
+        request: Request<v1::RerunRunRequest>,
     ) -> Result<Response<v1::RerunRunResponse>, Status> {
+        self.state().reran.push(request.into_inner());
         Err(refusal(Code::ResourceExhausted, "LIMIT_EXCEEDED", "the note is too long"))
     }
 

@@ -3,7 +3,9 @@
 mod fake;
 mod following;
 mod looking;
+mod secrets;
 mod starting;
+mod sweeping;
 
 use std::{collections::BTreeMap, path::Path};
 

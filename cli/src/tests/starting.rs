@@ -86,6 +86,10 @@ async fn refusals_start_nothing() {
         (&["run", "churn.yaml", "-p", "n"][..], "write -p NAME=VALUE"),
         (&["run", "churn.yaml", "--params", "no.yaml"][..], "no file no.yaml"),
         (&["run", "report.ipynb"][..], "not supported yet"),
+        (&["run", "churn.yaml", "--mocks", "no.yaml"][..], "no file no.yaml"),
+        (&["run", "churn.yaml", "--patch", "train"][..], "write --patch STEP=MODULE:FUNCTION"),
+        (&["run", "churn.yaml", "--patch", "a=b"][..], "write --patch STEP=MODULE:FUNCTION"),
+        (&["run", "churn.yaml", "--sweep", "lr"][..], "no -p gives `lr` a list"),
         (&["rerun", "@last"][..], "the note is too long"),
     ] {
         let said = stage.say(args).await;

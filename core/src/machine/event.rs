@@ -52,9 +52,11 @@ pub enum Event {
         step: StepIndex,
         entry: Entry,
     },
-    /// The answer to [`Effect::Evaluate`] for a step whose children have ended.
+    /// The answer to [`Effect::Evaluate`] for a step whose children have ended; `made` is how many
+    /// they were.
     Joined {
         step: StepIndex,
+        made: usize,
         join: Join,
     },
     /// A ready step was given to a worker, as the attempt with the next number.

@@ -225,11 +225,15 @@ impl Machine {
             }
             return;
         }
-        match self.consequence(step, need) {
-            Consequence::Skip => self.end_step(step, StepState::Skipped, now, effects),
-            Consequence::Fail => self.end_step(step, StepState::UpstreamFailed, now, effects),
-            Consequence::Nothing if waiting == 0 => self.todo.push(Todo::Enter(step)),
-            Consequence::Nothing => {}
+        if matches!(self.consequence(step, need), Consequence::Fail) {
+            self.end_step(step, StepState::UpstreamFailed, now, effects);
+        } else if waiting == 0 {
+            let skips = |need| matches!(self.consequence(step, need), Consequence::Skip);
+            if self.needs(step).any(skips) {
+                self.end_step(step, StepState::Skipped, now, effects);
+            } else {
+                self.todo.push(Todo::Enter(step));
+            }
         }
     }
 
@@ -260,8 +264,11 @@ impl Machine {
         self.needs(step).any(|need| self.cells[at(need.0)].state == StepState::Failed)
     }
 
+    /// True where the failure of a step as a whole fails nothing else; that of one of its instances
+    /// fails the step.
     fn tolerated(&self, step: StepIndex) -> bool {
-        self.nodes.rules(&self.graph, step).is_some_and(|rules| rules.tolerated)
+        self.nodes.get(step).is_some_and(|node| node.key.ordinal.is_none())
+            && self.nodes.rules(&self.graph, step).is_some_and(|rules| rules.tolerated)
     }
 
     /// True where the end of `step` fails nothing around it.

@@ -86,7 +86,13 @@ impl Machine {
             let Some(node) = self.nodes.get(step) else { continue };
             let open = node.children.iter().filter(|child| !ended(child)).count();
             let is_new = |child: &StepIndex| self.cells[at(child.0)].state == StepState::Pending;
-            let begun = node.children.iter().take_while(|child| !is_new(child)).count();
+            let begun = match self.nodes.role(&self.graph, step) {
+                Some(Role::Each { .. } | Role::Loop { .. }) => {
+                    node.children.iter().take_while(|child| !is_new(child)).count()
+                }
+                Some(Role::Pipeline { .. } | Role::Attempts | Role::Stub | Role::Mock(_)) => 0,
+                None => 0,
+            };
             if node.key.parent.is_none() && !ended(&step) {
                 self.open += 1;
             }
@@ -143,7 +149,7 @@ impl Machine {
         match event {
             Event::Begin => self.begin(now),
             Event::Entered { step, entry } => self.entered(step, entry, now, effects),
-            Event::Joined { step, join } => self.joined(step, join, now, effects),
+            Event::Joined { step, made, join } => self.joined(step, (made, join), now, effects),
             Event::Granted { step } => self.granted(step, now, effects),
             Event::Started { step, attempt } => {
                 if let Some(cell) = self.running(step, attempt)
@@ -200,16 +206,24 @@ impl Machine {
         }
     }
 
-    fn joined(&mut self, step: StepIndex, join: Join, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn joined(
+        &mut self,
+        step: StepIndex,
+        (made, join): (usize, Join),
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let role = self.nodes.role(&self.graph, step);
         let waits = role.is_some_and(Role::is_container)
-            && self.nodes.get(step).is_some_and(|node| node.open == 0)
+            && self
+                .nodes
+                .get(step)
+                .is_some_and(|node| node.open == 0 && node.children.len() == made)
             && self.cells[at(step.0)].state == StepState::Running
             && self.cells[at(step.0)].attempt == 0;
         if !waits {
             return;
         }
-        let made = self.nodes.get(step).map_or(0, |node| node.children.len());
         match (join, role) {
             (Join::Fail, _) => self.fail(step, now, effects),
             (Join::Reduce, _) => self.make_ready(step, effects),

@@ -1,3 +1,5 @@
+mod model;
+
 use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use windlass_core::{LeaseId, RunId};
+use windlass_core::{LeaseId, RunId, StepIndex};
 use windlass_proto::worker::v1::Directive;
 
 use super::{AttemptEnded, EngineError, Grant, Reply};
@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) new_leases: Vec<(LeaseId, LeaseEntry)>,
     pub(super) gone_leases: Vec<LeaseId>,
     pub(super) ended: Vec<AttemptEnded>,
+    /// Steps that ask for an evaluation; true where their children have ended.
+    pub(super) questions: Vec<(RunId, StepIndex, bool)>,
     pub(super) directives: Vec<(mpsc::Sender<Vec<Directive>>, Directive)>,
     /// Polls that were answered, to be remembered by their sessions.
     pub(super) polls: Vec<(SessionId, String, Vec<Arc<Grant>>)>,

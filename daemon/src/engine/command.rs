@@ -10,14 +10,16 @@ use windlass_proto::worker::v1::Directive;
 
 use super::{
     EngineError,
-    live::{CallerVariables, Grant, RunShared, graph},
+    live::{CallerVariables, Grant, RunShared},
+    questions::Answer,
+    rules::graph,
 };
 use crate::{
     fleet::{Order, SessionId},
     store::{
         attempts::AttemptKey,
         records::{RunRecord, WorkerRecord},
-        runs::RunRow,
+        runs::{Flow, RunRow},
     },
 };
 
@@ -35,10 +37,13 @@ pub(super) enum Command {
     Heartbeat(Heartbeat, Reply<Vec<Ordered>>),
     WatchDirectives(SessionId, Reply<mpsc::Receiver<Vec<Directive>>>),
     Report(Box<Report>, Reply<Reported>),
+    RefuseGrant(AttemptKey, LeaseId, String, Reply<()>),
     Metrics(SessionId, Proof, Vec<MetricPoint>, Reply<u64>),
     Workers(Reply<Vec<WorkerView>>),
     Drain(WorkerName, bool, Reply<WorkerView>),
     Stop(Reply<()>),
+    /// What the evaluator found.
+    Answer(Box<Answer>),
 }
 
 /// A run to be created, made ready off the engine's thread.
@@ -51,6 +56,7 @@ pub(crate) struct NewRun {
     pub(super) plan: Vec<u8>,
     pub(super) graph: Arc<RunGraph>,
     pub(super) shared: Arc<RunShared>,
+    pub(super) flow: Flow,
 }
 
 impl NewRun {
@@ -70,7 +76,13 @@ impl NewRun {
         let graph = Arc::new(graph(&plan)?);
         let shared = Arc::new(RunShared::new(run, plan, &record, environment));
         let (record, plan) = (record_bytes, plan_bytes);
-        Ok(Self { request, name, pipeline, labels, record, plan, graph, shared })
+        let flow = Flow::default();
+        Ok(Self { request, name, pipeline, labels, record, plan, graph, shared, flow })
+    }
+
+    /// The same with what decides when it goes on.
+    pub(crate) fn with_flow(self, flow: Flow) -> Self {
+        Self { flow, ..self }
     }
 }
 

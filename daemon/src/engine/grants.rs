@@ -2,23 +2,28 @@ use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use windlass_core::{
-    AttemptNumber, AttemptState, Event, ReadyStep, RunId, StepState, Stop, WorkerName,
+    AttemptNumber, AttemptState, Event, ReadyStep, RunId, StepIndex, StepState, Stop, WorkerName,
 };
 use windlass_proto::worker::v1::{Directive, LeaseProof, directive::Action};
 
 use super::{
-    EngineError, Grant, Poll, Reply,
-    inputs::{self, FromAbove},
-    live::LiveAttempt,
+    EngineError, Grant, Poll, Reply, inputs,
+    live::{LiveAttempt, LiveRun},
     thread::Engine,
 };
 use crate::{
-    fleet::{LEASE_TTL, LeaseEntry, Parked, SessionId, new_lease},
-    store::attempts::{self, AttemptKey, AttemptRow},
+    fleet::{LEASE_TTL, LeaseEntry, Parked, SessionId, UNREACHABLE_AFTER, new_lease},
+    store::{
+        attempts::{self, AttemptKey, AttemptRow},
+        records::EntryRecord,
+    },
 };
 
 /// Most leases in one answer.
 const MAX_GRANTS: u32 = 256;
+
+/// Longest task, in bytes: with what is in an answer before it, it fits into one message.
+pub(super) const MAX_TASK_BYTES: usize = 5 << 19;
 
 /// Bytes of tasks in one answer after which no further lease is added.
 const MAX_GRANT_BYTES: usize = 1 << 20;
@@ -79,6 +84,10 @@ impl Engine {
                 self.fleet.unpark(&name);
                 continue;
             }
+            // It may be dead: what it were given would be lost.
+            if session.last_seen + UNREACHABLE_AFTER < self.clock.monotonic() {
+                continue;
+            }
             let (id, max) = (session.id.clone(), parked.max);
             let grants = self.grant(&name, max)?;
             if !grants.is_empty()
@@ -109,10 +118,15 @@ impl Engine {
             let (free, capacity) = (seat.free(), seat.slots());
             let Some((run, ready)) = self.queue.take(free, capacity) else { break };
             if let Some(grant) = self.grant_one(worker, run, ready)? {
-                bytes += grant.run.weight(grant.key.step);
-                let outputs = grant.inputs.iter().chain(grant.bound.iter().map(|(_, o)| o));
-                bytes += outputs.map(Message::encoded_len).sum::<usize>();
-                bytes += grant.layers.iter().map(String::len).sum::<usize>();
+                if let Some(size) = too_large(&grant) {
+                    let told = format!(
+                        "its arguments and environment are {size} bytes, more than {MAX_TASK_BYTES}; \
+                         hand large values on as outputs or files"
+                    );
+                    self.fail_start(grant.key, told)?;
+                    continue;
+                }
+                bytes += grant.size();
                 grants.push(grant);
             }
             if bytes > MAX_GRANT_BYTES {
@@ -139,7 +153,14 @@ impl Engine {
         let attempt = AttemptNumber(live.cell(step).attempt);
         let (key, lease) = (AttemptKey { run, step, attempt }, new_lease());
         let expires = now + LEASE_TTL;
-        let held = LiveAttempt { attempt, lease, worker: worker.clone(), expires, metrics: None };
+        let held = LiveAttempt {
+            attempt,
+            lease,
+            worker: worker.clone(),
+            expires,
+            acked: false,
+            metrics: None,
+        };
         live.live.insert(step, held);
         let row = AttemptRow {
             key,
@@ -151,15 +172,39 @@ impl Engine {
             record: None,
         };
         attempts::insert(self.writer.tx()?, &row)?;
-        let FromAbove { inputs, bound, layers } = inputs::collect(live, step);
-        let shared = Arc::clone(&live.shared);
-        let path = shared.path(step).into();
-        self.batch.new_leases.push((lease, LeaseEntry { key, path }));
+        let mut given = inputs::collect(live, step);
+        let reduces = inputs::reduces(live, step);
+        keep_found(live, step, reduces);
+        let failed = inputs::failed_need(live, step);
+        let (shared, path) = (Arc::clone(&live.shared), live.path(step));
+        let template = live.machine.key(step).map_or(step, |key| key.template);
+        if let Some(failed) = failed {
+            given.env = self.failure_variables(run, failed)?;
+        }
+        self.batch.new_leases.push((lease, LeaseEntry { key, path: path.as_str().into() }));
         self.timers.lease(expires);
         if let Some(seat) = self.fleet.seats.get_mut(worker) {
             seat.held.insert((run, step), ready.slots);
         }
-        Ok(Some(Arc::new(Grant { key, lease, run: shared, inputs, bound, layers })))
+        Ok(Some(Arc::new(Grant { key, lease, run: shared, template, path, reduces, given })))
+    }
+
+    /// What a failure handler is told of the step that failed.
+    fn failure_variables(
+        &self,
+        run: RunId,
+        failed: StepIndex,
+    ) -> Result<Vec<(String, String)>, EngineError> {
+        let Some(live) = self.runs.get(&run) else { return Ok(Vec::new()) };
+        let attempt = AttemptNumber(live.cell(failed).attempt);
+        let row = attempts::get(self.writer.read(), AttemptKey { run, step: failed, attempt })?;
+        let end = row.and_then(|row| row.record).and_then(|record| record.end);
+        let reason = end.map(|end| end.message).filter(|message| !message.is_empty());
+        let reason = reason.or_else(|| live.reasons.get(&failed).cloned());
+        Ok(vec![
+            ("WINDLASS_FAILED_STEP".to_owned(), live.path(failed)),
+            ("WINDLASS_FAILED_REASON".to_owned(), reason.unwrap_or_default()),
+        ])
     }
 
     /// Ends the hold of a worker on an attempt.
@@ -183,7 +228,7 @@ impl Engine {
     }
 
     /// Tells the worker of an attempt to end it.
-    pub(super) fn direct(&mut self, run: RunId, step: windlass_core::StepIndex, how: Stop) {
+    pub(super) fn direct(&mut self, run: RunId, step: StepIndex, how: Stop) {
         let Some(live) = self.runs.get(&run) else { return };
         let Some(held) = live.live.get(&step) else { return };
         let seat = self.fleet.seats.get(&held.worker);
@@ -195,7 +240,7 @@ impl Engine {
         };
         let attempt = windlass_proto::common::v1::AttemptRef {
             run_id: run.to_string(),
-            step: live.shared.path(step).to_owned(),
+            step: live.path(step),
             attempt: held.attempt.0,
         };
         let lease_id = held.lease.0.to_vec().into();
@@ -204,7 +249,7 @@ impl Engine {
         self.batch.directives.push((to, Directive { lease, action: action.into(), reason }));
     }
 
-    /// Ends what expired: lost, or given back where the worker lives and never had it.
+    /// Ends what expired: lost, or given back where the worker lives and never named it.
     pub(super) fn expire(&mut self, now: Duration) -> Result<(), EngineError> {
         self.timers.leases = None;
         let mut due = Vec::new();
@@ -216,20 +261,53 @@ impl Engine {
                 }
                 let attempt = held.attempt;
                 let key = AttemptKey { run: *run, step: *step, attempt };
-                due.push((key, live.cell(*step).started, held.worker.clone()));
+                let taken = held.acked || live.cell(*step).started;
+                due.push((key, taken, held.worker.clone()));
             }
         }
-        for (key, started, worker) in due {
+        for (key, taken, worker) in due {
             let session = self.fleet.seats.get(&worker).and_then(|seat| seat.session.as_ref());
             let alive = session.is_some_and(|session| session.last_seen + LEASE_TTL > now);
-            if alive && !started {
-                self.give_back(key)?;
-            } else {
-                let secs = LEASE_TTL.as_secs();
-                let why = format!("worker `{worker}` was silent for {secs} s");
-                self.lose(key, why)?;
+            let secs = LEASE_TTL.as_secs();
+            match (alive, taken) {
+                (true, false) => self.give_back(key)?,
+                (true, true) => {
+                    let why = format!("worker `{worker}` has not named it for {secs} s");
+                    self.lose(key, why)?;
+                }
+                (false, _) => {
+                    self.lose(key, format!("worker `{worker}` was silent for {secs} s"))?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The size of a task that no message can carry.
+fn too_large(grant: &Grant) -> Option<usize> {
+    let size = grant.size();
+    (size > MAX_TASK_BYTES).then_some(size)
+}
+
+impl Grant {
+    /// About how many bytes its task has.
+    fn size(&self) -> usize {
+        let given = &self.given;
+        self.run.weight(self.template)
+            + given.inputs.iter().map(Message::encoded_len).sum::<usize>()
+            + given.args.iter().map(Message::encoded_len).sum::<usize>()
+            + given.layers.iter().map(String::len).sum::<usize>()
+    }
+}
+
+/// Keeps the arguments of an attempt where the plan does not hold them.
+fn keep_found(live: &mut LiveRun, step: StepIndex, reduces: bool) {
+    if reduces || !live.finds_arguments(step) {
+        return;
+    }
+    let found = live.arguments(step);
+    let args = found.iter().map(|(name, found)| found.to_record(name)).collect();
+    live.entries.insert(step, Arc::new(EntryRecord { args, items: Vec::new() }));
+    live.new_entries.push(step);
 }

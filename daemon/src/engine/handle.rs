@@ -1,24 +1,25 @@
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use uuid::{ContextV7, Uuid};
-use windlass_core::{RunId, Timestamp, WorkerName};
+use windlass_core::{LeaseId, RunId, Timestamp, WorkerName};
 use windlass_proto::common::v1::MetricPoint;
 use windlass_proto::worker::v1::Directive;
 
 use super::{
     Cancel, Created, EndSink, EngineError, Grant, Heartbeat, NewRun, OpenSession, Opened, Ordered,
-    Poll, Proof, Reply, Report, Reported, Watchers, WorkerView, command::Command, thread::Engine,
+    Poll, Proof, Reply, Report, Reported, Watchers, WorkerView, command::Command,
+    questions::Evaluator, thread::Engine,
 };
 use crate::{
     clock::Clock,
     fleet::{Leases, SessionId},
-    store::{self, StoreError, runs},
+    store::{self, StoreError, attempts::AttemptKey, runs},
 };
 
 /// Most commands that wait for the engine.
@@ -30,12 +31,13 @@ const QUEUE_WAIT: Duration = Duration::from_secs(1);
 /// A command and its place in the queue, which it gives back when it is taken out.
 pub(super) struct Envelope {
     pub(super) command: Command,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What an engine is made of.
 pub(crate) struct Options {
     pub(crate) database: PathBuf,
+    pub(crate) blobs: windlass_blobs::Store,
     /// Directory of the private files with callers' environments.
     pub(crate) environments: PathBuf,
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,7 +47,7 @@ pub(crate) struct Options {
 /// Asks the engine. Cheap to clone; the engine stops when the last one is gone.
 #[derive(Clone)]
 pub(crate) struct EngineHandle {
-    sender: mpsc::SyncSender<Envelope>,
+    sender: Arc<mpsc::SyncSender<Envelope>>,
     places: Arc<Semaphore>,
     alive: watch::Receiver<()>,
     ids: Arc<Mutex<ContextV7>>,
@@ -69,7 +71,7 @@ impl EngineThread {
 /// Opens the database, brings back every run that has not ended, and starts the thread.
 pub(crate) fn start(options: Options) -> Result<(EngineHandle, EngineThread), StoreError> {
     let writer = store::open(&options.database)?;
-    let (sender, receiver) = mpsc::sync_channel(QUEUE_LEN);
+    let (sender, receiver) = mpsc::sync_channel(QUEUE_LEN + 1);
     let (alive_to, alive) = watch::channel(());
     let ids = ContextV7::new();
     if let Some(newest) = runs::newest(writer.read())?.and_then(|run| run.0.get_timestamp()) {
@@ -81,7 +83,9 @@ pub(crate) fn start(options: Options) -> Result<(EngineHandle, EngineThread), St
     let (leases, watchers) = (Leases::default(), Watchers::default());
     let clock = Arc::clone(&options.clock);
     let shared = (leases.clone(), watchers.clone());
-    let mut engine = Engine::new(writer, options, shared);
+    let sender = Arc::new(sender);
+    let evaluator = evaluator(&options, Arc::downgrade(&sender))?;
+    let mut engine = Engine::new(writer, options, shared, evaluator);
     engine.recover()?;
     let run = move || {
         let _alive = alive_to;
@@ -93,6 +97,23 @@ pub(crate) fn start(options: Options) -> Result<(EngineHandle, EngineThread), St
     let ids = Arc::new(Mutex::new(ids));
     let handle = EngineHandle { sender, places, alive, ids, clock, leases, watchers };
     Ok((handle, EngineThread { thread }))
+}
+
+/// The thread that answers what steps ask. One answer at a time has a place of its own in the
+/// queue; the thread does not keep the engine alive.
+fn evaluator(
+    options: &Options,
+    sender: Weak<mpsc::SyncSender<Envelope>>,
+) -> Result<Evaluator, StoreError> {
+    let answer = move |answer| {
+        let command = Command::Answer(Box::new(answer));
+        let Some(to) = sender.upgrade() else { return };
+        if to.send(Envelope { command, permit: None }).is_err() {
+            tracing::debug!("an answer came after the engine's end");
+        }
+    };
+    let started = Evaluator::start(&options.database, options.blobs.clone(), answer);
+    started.map_err(|source| StoreError::File { file: "evaluator thread", source })
 }
 
 impl EngineHandle {
@@ -118,7 +139,7 @@ impl EngineHandle {
             Err(_) => return Err(EngineError::Busy),
         };
         let (reply, answer) = oneshot::channel();
-        let envelope = Envelope { command: command(reply), permit };
+        let envelope = Envelope { command: command(reply), permit: Some(permit) };
         self.sender.try_send(envelope).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => EngineError::Busy,
             mpsc::TrySendError::Disconnected(_) => EngineError::Closed,
@@ -179,6 +200,16 @@ impl EngineHandle {
     pub(crate) async fn report(&self, report: Report) -> Result<Reported, EngineError> {
         let report = Box::new(report);
         self.ask(|reply| Command::Report(report, reply)).await
+    }
+
+    /// Ends a granted attempt that cannot be handed out.
+    pub(crate) async fn refuse_grant(
+        &self,
+        key: AttemptKey,
+        lease: LeaseId,
+        why: String,
+    ) -> Result<(), EngineError> {
+        self.ask(|reply| Command::RefuseGrant(key, lease, why, reply)).await
     }
 
     /// Adds metric points; returns the highest sequence that is kept.

@@ -4,23 +4,20 @@ use std::{
     time::Duration,
 };
 
-use prost::bytes::Bytes;
 use windlass_core::{
-    AttemptNumber, BadGraph, Cell, Effect, Event, LeaseId, Machine, RetryOn, RetryPolicy, RunGraph,
-    RunId, StepIndex, StepRules, Timestamp, WorkerName,
+    AttemptNumber, Cell, Effect, Event, LeaseId, Machine, RunGraph, RunId, StepIndex, StepState,
+    Timestamp, WorkerName,
 };
-use windlass_proto::common::v1::{
-    Output, Plan, RetrySpec, StepSpec, retry_spec::On, step_spec::Action,
-};
+use windlass_proto::common::v1::{Output, Plan, PlannedStep, StepSpec};
+use windlass_proto::worker::v1::TaskArg;
 
 use crate::store::{
-    attempts::AttemptKey, details::planned, records::RunRecord, runs::RunRow, steps::StepRow,
+    attempts::AttemptKey,
+    details::planned,
+    records::{CallerEnvironment, EntryRecord, RunRecord},
+    runs::RunRow,
+    steps::StepRow,
 };
-
-/// Wait before the first retry, growth of the waits and their bound, where a pipeline names none.
-const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
-const DEFAULT_FACTOR: f64 = 2.0;
-const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// What a caller's environment is taken for while it was not read, in bytes.
 const UNREAD_ENVIRONMENT: usize = 64 << 10;
@@ -28,8 +25,8 @@ const UNREAD_ENVIRONMENT: usize = 64 << 10;
 /// Thousandths of a core in one slot.
 const MILLIS_PER_SLOT: u32 = 1_000;
 
-/// The environment variables of a run's caller.
-pub(crate) type CallerVariables = Arc<HashMap<String, Bytes>>;
+/// The environment variables and secrets of a run's caller.
+pub(crate) type CallerVariables = Arc<CallerEnvironment>;
 
 /// What never changes of a live run, shared with those who make tasks of it.
 pub(crate) struct RunShared {
@@ -37,7 +34,7 @@ pub(crate) struct RunShared {
     pub(crate) plan: Plan,
     pub(crate) snapshot: String,
     pub(crate) left_out: String,
-    /// There are caller's variables: in memory, or to be read from the run's private file.
+    /// There are caller's variables or secrets: in memory, or to be read from the run's private file.
     pub(crate) has_environment: bool,
     pub(crate) environment: OnceLock<CallerVariables>,
 }
@@ -56,32 +53,33 @@ impl RunShared {
             plan,
             snapshot: api.map(|run| run.snapshot.clone()).unwrap_or_default(),
             left_out: record.left_out.clone(),
-            has_environment: api.is_some_and(|run| !run.environment_digests.is_empty()),
+            has_environment: record.has_private_file
+                || api.is_some_and(|run| !run.environment_digests.is_empty()),
             environment: environment.map(OnceLock::from).unwrap_or_default(),
         }
     }
 
-    /// The spec of a step.
-    pub(crate) fn spec(&self, step: StepIndex) -> Option<&StepSpec> {
-        planned(&self.plan, step)?.spec.as_ref()
+    /// The step of the plan at that place.
+    pub(crate) fn template(&self, template: StepIndex) -> Option<&PlannedStep> {
+        planned(&self.plan, template)
     }
 
-    /// The path of a step.
-    pub(crate) fn path(&self, step: StepIndex) -> &str {
-        planned(&self.plan, step).map_or("", |planned| &planned.path)
+    /// The spec of a step of the plan.
+    pub(crate) fn spec(&self, template: StepIndex) -> Option<&StepSpec> {
+        self.template(template)?.spec.as_ref()
     }
 
     /// About how many bytes a task of the step has, without what comes from above.
-    pub(super) fn weight(&self, step: StepIndex) -> usize {
-        let own = planned(&self.plan, step).map_or(0, prost::Message::encoded_len);
-        let sum = |all: &CallerVariables| all.iter().map(|(name, v)| name.len() + v.len()).sum();
+    pub(super) fn weight(&self, template: StepIndex) -> usize {
+        let own = self.template(template).map_or(0, prost::Message::encoded_len);
+        let sum = |all: &CallerVariables| all.len();
         let unknown = if self.has_environment { UNREAD_ENVIRONMENT } else { 0 };
         own + self.environment.get().map_or(unknown, sum)
     }
 
     /// Slots that a step takes.
-    pub(super) fn slots(&self, step: StepIndex) -> u32 {
-        let resources = self.spec(step).and_then(|spec| spec.resources.as_ref());
+    pub(super) fn slots(&self, template: StepIndex) -> u32 {
+        let resources = self.spec(template).and_then(|spec| spec.resources.as_ref());
         resources.map_or(1, |r| r.cpu_millis.div_ceil(MILLIS_PER_SLOT).max(1))
     }
 }
@@ -91,12 +89,26 @@ pub(crate) struct Grant {
     pub(crate) key: AttemptKey,
     pub(crate) lease: LeaseId,
     pub(crate) run: Arc<RunShared>,
+    /// The step of the plan that it is an attempt of.
+    pub(crate) template: StepIndex,
+    pub(crate) path: String,
+    /// It reduces what the instances gave, in place of the step's own work.
+    pub(crate) reduces: bool,
+    pub(crate) given: FromAbove,
+}
+
+/// What an attempt gets that the plan alone does not say.
+#[derive(Debug, Default)]
+pub(crate) struct FromAbove {
+    pub(crate) args: Vec<TaskArg>,
+    /// Names of the arguments whose values are secret; their names in the caller's secrets.
+    pub(crate) secret_args: Vec<(String, String)>,
     /// What `WINDLASS_INPUTS` holds.
     pub(crate) inputs: Vec<Output>,
-    /// The outputs that arguments are bound to, by place in the step's arguments.
-    pub(crate) bound: Vec<(usize, Output)>,
     /// Change sets of the steps above, in the order of the plan.
     pub(crate) layers: Vec<String>,
+    /// Further environment variables.
+    pub(crate) env: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for Grant {
@@ -119,6 +131,8 @@ pub(super) struct LiveAttempt {
     pub(super) worker: WorkerName,
     /// By the monotonic clock.
     pub(super) expires: Duration,
+    /// The worker has named it: the lease was received.
+    pub(super) acked: bool,
     /// Known once metrics came.
     pub(super) metrics: Option<super::metrics::Extent>,
 }
@@ -131,24 +145,39 @@ pub(super) struct LiveRun {
     /// Of the last batch that changed anything.
     pub(super) sequence: i64,
     pub(super) results: HashMap<StepIndex, StepResult>,
+    /// What was found for steps before they started.
+    pub(super) entries: HashMap<StepIndex, Arc<EntryRecord>>,
+    /// Why steps failed or were skipped without an attempt that says so.
+    pub(super) reasons: HashMap<StepIndex, String>,
     pub(super) live: HashMap<StepIndex, LiveAttempt>,
+    /// How many steps have rows.
+    pub(super) stored: usize,
     /// Changed in this batch, not yet written.
     pub(super) dirty: Vec<StepIndex>,
     pub(super) run_dirty: bool,
+    /// Their entries, or their outputs without an attempt, are not yet written.
+    pub(super) new_entries: Vec<StepIndex>,
+    pub(super) bare_results: Vec<StepIndex>,
 }
 
 impl LiveRun {
     /// A new run of which nothing happened.
     pub(super) fn new(shared: Arc<RunShared>, graph: Arc<RunGraph>, row: RunRow) -> Self {
+        let machine = Machine::new(graph);
         Self {
             shared,
-            machine: Machine::new(graph),
+            stored: machine.cells().len(),
+            machine,
             sequence: row.sequence,
             row,
             results: HashMap::new(),
+            entries: HashMap::new(),
+            reasons: HashMap::new(),
             live: HashMap::new(),
             dirty: Vec::new(),
             run_dirty: false,
+            new_entries: Vec::new(),
+            bare_results: Vec::new(),
         }
     }
 
@@ -158,11 +187,45 @@ impl LiveRun {
         self.machine.apply(event, now, effects);
         for effect in &effects[first..] {
             match effect {
-                Effect::StepChanged(step) => self.dirty.push(*step),
+                Effect::StepChanged(step) => {
+                    self.dirty.push(*step);
+                    self.keep_mocked(*step);
+                }
                 Effect::RunChanged => self.run_dirty = true,
-                Effect::Enqueue(_) | Effect::Wait { .. } | Effect::Stop { .. } => {}
+                Effect::TooManySteps(step) => {
+                    let told = format!("a run has at most {} instances", windlass_core::MAX_NODES);
+                    self.reasons.insert(*step, told);
+                }
+                Effect::Evaluate { .. }
+                | Effect::Enqueue(_)
+                | Effect::Wait { .. }
+                | Effect::Stop { .. } => {}
             }
         }
+    }
+
+    /// Gives a mock that has ended what it stands for.
+    fn keep_mocked(&mut self, step: StepIndex) {
+        let mock = self.template(step).and_then(|planned| planned.mock.clone());
+        let Some(mock) = mock else { return };
+        match self.cell(step).state {
+            StepState::Succeeded => {
+                let (outputs, changes) = (mock.outputs, String::new());
+                self.keep_bare(step, StepResult { outputs, changes });
+            }
+            StepState::Failed => {
+                let message = mock.fail.filter(|message| !message.is_empty());
+                let message = message.unwrap_or_else(|| "mocked to fail".to_owned());
+                self.reasons.insert(step, message);
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps what a step has without an attempt.
+    pub(super) fn keep_bare(&mut self, step: StepIndex, result: StepResult) {
+        self.keep_result(step, result);
+        self.bare_results.push(step);
     }
 
     /// The live attempt of that key and lease.
@@ -172,8 +235,23 @@ impl LiveRun {
 
     /// The row of a step as it is now.
     pub(super) fn step_row(&self, step: StepIndex) -> Option<StepRow> {
-        let cell = *self.machine.cell(step)?;
-        Some(StepRow { step, cell, sequence: self.sequence })
+        let (cell, key) = (*self.machine.cell(step)?, self.machine.key(step)?);
+        let path = (key.parent.is_some() && self.is_new(step)).then(|| self.path(step));
+        let reason = self.reasons.get(&step).cloned();
+        Some(StepRow { step, cell, sequence: self.sequence, key, path, reason })
+    }
+
+    /// True where nothing is to be written.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
+            && !self.run_dirty
+            && self.new_entries.is_empty()
+            && self.bare_results.is_empty()
+    }
+
+    /// True where the step has no row yet.
+    pub(super) fn is_new(&self, step: StepIndex) -> bool {
+        usize::try_from(step.0).is_ok_and(|place| place >= self.stored)
     }
 
     /// Puts the machine's state into the run's row.
@@ -186,40 +264,14 @@ impl LiveRun {
     pub(super) fn cell(&self, step: StepIndex) -> Cell {
         self.machine.cell(step).copied().unwrap_or(Cell::NEW)
     }
-}
 
-/// The graph of a plan, with each step's rules.
-pub(super) fn graph(plan: &Plan) -> Result<RunGraph, BadGraph> {
-    let rules = plan.steps.iter().map(|step| rules(step.spec.as_ref())).collect();
-    RunGraph::new(plan.steps.iter().map(|step| step.needs.as_slice()), rules)
-}
+    /// The step of the plan that `step` was made of.
+    pub(super) fn template(&self, step: StepIndex) -> Option<&PlannedStep> {
+        self.shared.template(self.machine.key(step)?.template)
+    }
 
-fn rules(spec: Option<&StepSpec>) -> StepRules {
-    let Some(spec) = spec else {
-        return StepRules { retry: RetryPolicy::NEVER, stub: false };
-    };
-    let stub = matches!(spec.action, Some(Action::Stub(_)));
-    let mut retry = spec.retry.as_ref().map_or(RetryPolicy::NEVER, policy);
-    retry.on.lost |= spec.idempotent;
-    StepRules { retry, stub }
-}
-
-fn policy(spec: &RetrySpec) -> RetryPolicy {
-    let duration = |given: Option<&prost_types::Duration>, default| {
-        given.map_or(default, |given| Duration::try_from(*given).unwrap_or(default))
-    };
-    let on = |kind: On| spec.on.contains(&kind.into());
-    let all = spec.on.is_empty();
-    RetryPolicy {
-        times: spec.times,
-        backoff: duration(spec.backoff.as_ref(), DEFAULT_BACKOFF),
-        factor: if spec.factor > 0.0 { spec.factor } else { DEFAULT_FACTOR },
-        max: duration(spec.max.as_ref(), DEFAULT_MAX_BACKOFF),
-        on: RetryOn {
-            exit: all || on(On::Exit),
-            timeout: all || on(On::Timeout),
-            oom: all || on(On::Oom),
-            lost: on(On::Lost),
-        },
+    /// Slots that a step takes.
+    pub(super) fn slots(&self, step: StepIndex) -> u32 {
+        self.machine.key(step).map_or(1, |key| self.shared.slots(key.template))
     }
 }

@@ -2,6 +2,8 @@
 //! only then answers, notifies and grants; what is lost in a crash is derived again from the
 //! stored states.
 
+mod answers;
+mod args;
 mod batch;
 mod command;
 mod grants;
@@ -9,8 +11,11 @@ mod handle;
 mod inputs;
 mod live;
 mod metrics;
+mod paths;
+mod questions;
 mod recovery;
 mod reports;
+mod rules;
 mod runs;
 mod sessions;
 #[cfg(test)]
@@ -24,12 +29,14 @@ use std::sync::Arc;
 
 use windlass_core::RunId;
 
+pub(crate) use self::args::Found;
 pub(crate) use self::command::{
     Cancel, Created, Heartbeat, Held, NewRun, OpenSession, Opened, Ordered, Poll, Proof, Reply,
     Report, Reported, WorkerView,
 };
 pub(crate) use self::handle::{EngineHandle, EngineThread, Options, start};
 pub(crate) use self::live::{CallerVariables, Grant, RunShared};
+pub(crate) use self::questions::{Answer, Given, Question, Verdict};
 pub(crate) use self::watchers::{Change, Watchers};
 use crate::store::{StoreError, attempts::AttemptKey};
 

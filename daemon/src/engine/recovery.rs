@@ -6,7 +6,8 @@ use windlass_core::{AttemptState, Effect, LeaseId, Machine, RunId, WorkerName};
 
 use super::{
     EngineError,
-    live::{LiveAttempt, LiveRun, RunShared, StepResult, graph},
+    live::{LiveAttempt, LiveRun, RunShared, StepResult},
+    rules::graph,
     thread::{Engine, describe},
 };
 use crate::{
@@ -38,11 +39,11 @@ impl Engine {
     fn admit(&mut self, stored: StoredRun, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         let run = stored.row.run;
         let graph = graph(&stored.plan).map_err(|_| StoreError::Corrupt { what: "plan" })?;
-        let mut cells: Vec<_> = stored.steps.iter().map(|row| row.cell).collect();
+        let mut nodes: Vec<_> = stored.steps.iter().map(|row| (row.key, row.cell)).collect();
         let last = stored.steps.iter().map(|row| row.sequence).max().unwrap_or(0);
         for (attempt, _) in &stored.attempts {
             let place = usize::try_from(attempt.key.step.0).unwrap_or(usize::MAX);
-            if let Some(cell) = cells.get_mut(place) {
+            if let Some((_, cell)) = nodes.get_mut(place) {
                 cell.started = attempt.state == AttemptState::Running;
             }
         }
@@ -50,8 +51,15 @@ impl Engine {
         let sequence = stored.row.sequence.max(last);
         let state = stored.row.machine;
         let mut live = LiveRun::new(shared, Arc::new(graph), stored.row);
-        live.machine = Machine::restore(Arc::clone(live.machine.graph()), state, cells);
+        live.machine = Machine::restore(Arc::clone(live.machine.graph()), state, nodes);
+        live.stored = live.machine.cells().len();
         live.sequence = sequence;
+        let reasons = stored.steps.into_iter().filter_map(|row| Some((row.step, row.reason?)));
+        live.reasons.extend(reasons);
+        live.entries.extend(stored.entries.into_iter().map(|(step, e)| (step, Arc::new(e))));
+        for (step, outputs) in stored.bare_outputs {
+            live.keep_result(step, StepResult { outputs, changes: String::new() });
+        }
         let expires = self.clock.monotonic() + LEASE_TTL;
         let mut leases: Vec<(LeaseId, LeaseEntry)> = Vec::new();
         for (row, outputs) in stored.attempts {
@@ -63,12 +71,12 @@ impl Engine {
             }
             let worker = WorkerName(row.worker.into());
             if let Some(seat) = self.fleet.seats.get_mut(&worker) {
-                seat.held.insert((run, step), live.shared.slots(step));
+                seat.held.insert((run, step), live.slots(step));
             }
-            let path = live.shared.path(step).into();
+            let path = live.path(step).as_str().into();
             leases.push((row.lease, LeaseEntry { key, path }));
             let (attempt, lease) = (key.attempt, row.lease);
-            let held = LiveAttempt { attempt, lease, worker, expires, metrics: None };
+            let held = LiveAttempt { attempt, lease, worker, expires, acked: false, metrics: None };
             live.live.insert(step, held);
             self.timers.lease(expires);
         }

@@ -80,18 +80,17 @@ impl Engine {
     /// The attempt that a proof names, live or not.
     fn stored_key(&self, proof: &Proof) -> Result<Option<AttemptKey>, EngineError> {
         let (run, attempt) = (proof.run, proof.attempt);
-        let find = |plan: &windlass_proto::common::v1::Plan| {
-            let place = plan.steps.iter().position(|step| step.path == proof.path.as_str())?;
-            let step = StepIndex(u32::try_from(place).ok()?);
-            Some(AttemptKey { run, step, attempt })
-        };
+        let key = |step| AttemptKey { run, step, attempt };
         if let Some(live) = self.runs.get(&run) {
-            return Ok(find(&live.shared.plan));
+            return Ok(live.find(proof.path.as_str()).map(key));
         }
-        if crate::store::runs::get(self.writer.read(), run)?.is_none() {
+        let conn = self.writer.read();
+        if crate::store::runs::get(conn, run)?.is_none() {
             return Ok(None);
         }
-        Ok(find(&details::plan(self.writer.read(), run)?))
+        let plan = details::plan(conn, run)?;
+        let step = crate::store::steps::at_path(conn, (run, &plan), proof.path.as_str())?;
+        Ok(step.map(key))
     }
 
     /// Writes that an attempt runs, the first time.
@@ -164,6 +163,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends an attempt that was granted and cannot be handed out.
+    pub(super) fn fail_start(&mut self, key: AttemptKey, why: String) -> Result<(), EngineError> {
+        let end = AttemptEnd {
+            reason: EndReason::StartError.into(),
+            message: why.clone(),
+            end_time: Some(timestamp(self.clock.now())),
+            ..AttemptEnd::default()
+        };
+        let state = AttemptState::Failed;
+        let record = AttemptRecord { end: Some(end), ..AttemptRecord::default() };
+        let ending = Ending { state, start: None, record, calls: CallList::default() };
+        attempts::end(self.writer.tx()?, key, &ending)?;
+        self.conclude(key, state, &why, Some([0; 3]));
+        Ok(())
+    }
+
+    /// Ends a granted attempt that its lease's holder cannot get. Late calls change nothing.
+    pub(super) fn refuse_grant(
+        &mut self,
+        key: AttemptKey,
+        lease: windlass_core::LeaseId,
+        why: String,
+    ) -> Result<(), EngineError> {
+        let live = self.runs.get(&key.run).is_some_and(|run| run.held(key, lease).is_some());
+        if live { self.fail_start(key, why) } else { Ok(()) }
+    }
+
     /// Lets the machine decide what follows from an attempt's end.
     fn conclude(
         &mut self,
@@ -180,16 +206,8 @@ impl Engine {
         self.apply(run, event, now);
         if let Some(live) = self.runs.get_mut(&run)
             && live.cell(step).state == StepState::Failed
-            && live.row.reason.is_empty()
         {
-            let line: String =
-                message.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
-            let path = live.shared.path(step);
-            live.row.reason = match line.as_str() {
-                "" => format!("step `{path}` failed"),
-                line => format!("step `{path}` failed: {line}"),
-            };
-            live.run_dirty = true;
+            live.blame(step, message);
         }
     }
 
@@ -201,12 +219,30 @@ impl Engine {
 }
 
 impl LiveRun {
+    /// Tells with the run why a step failed, where that is its first failure.
+    pub(super) fn blame(&mut self, step: StepIndex, message: &str) {
+        if !self.row.reason.is_empty() {
+            return;
+        }
+        let path = self.path(step);
+        self.row.reason = match first_line(message).as_str() {
+            "" => format!("step `{path}` failed"),
+            line => format!("step `{path}` failed: {line}"),
+        };
+        self.run_dirty = true;
+    }
+
     /// Keeps what a step left, where it left anything.
     pub(super) fn keep_result(&mut self, step: StepIndex, result: StepResult) {
         if !result.outputs.is_empty() || !result.changes.is_empty() {
             self.results.insert(step, result);
         }
     }
+}
+
+/// The first line of a message, cut short.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect()
 }
 
 fn outcome(state: AttemptState) -> Outcome {

@@ -1,4 +1,4 @@
-use windlass_core::{Event, RunId, RunRecordState, RunState};
+use windlass_core::{Event, RunId, RunRecordState, RunState, StepIndex};
 
 use super::{Cancel, Created, EngineError, NewRun, live::LiveRun, thread::Engine};
 use crate::store::{self, requests, runs::RunRow, steps};
@@ -26,22 +26,35 @@ impl Engine {
             run,
             name,
             pipeline: new.pipeline,
-            machine: RunRecordState { state, cancel: None, start: None, end: None },
+            machine: RunRecordState {
+                state,
+                cancel: None,
+                timed_out: false,
+                start: None,
+                end: None,
+            },
             sequence: 1,
             create: now,
             reason: String::new(),
+            flow: new.flow,
         };
         self.runs.insert(run, LiveRun::new(new.shared, new.graph, row));
         self.batch.touch(run);
         self.apply(run, Event::Begin, now);
         let Some(live) = self.runs.get_mut(&run) else { return Err(EngineError::NoSuchRun(run)) };
         live.refresh_row();
-        live.dirty.clear();
-        live.run_dirty = false;
         let tx = self.writer.tx()?;
         store::runs::insert(tx, &live.row, &new.record, &new.plan)?;
         store::runs::insert_labels(tx, run, &new.labels)?;
-        steps::insert_all(tx, run, live.machine.cells(), live.sequence)?;
+        let planned = live.machine.cells().get(..live.stored).unwrap_or_default();
+        steps::insert_all(tx, run, planned, live.sequence)?;
+        // Ready and skipped steps are written; of containers and mocks there is more to say.
+        let more = |step: &StepIndex| {
+            let cell = live.cell(*step);
+            live.is_new(*step) || cell.start.is_some() || live.reasons.contains_key(step)
+        };
+        live.dirty = live.dirty.iter().copied().filter(more).collect();
+        live.run_dirty = false;
         requests::insert(tx, new.request, run, now)?;
         Ok(Created { run, row: Some(live.row.clone()) })
     }

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use windlass_core::{Effect, Event, ReadyQueue, ReadyStep, RunId, Timestamp};
+use windlass_core::{
+    AttemptNumber, Effect, Event, ReadyQueue, ReadyStep, RunId, StepIndex, StepState, Timestamp,
+};
 
 use super::{
     Change, EndSink, EngineError, Options, Watchers,
@@ -13,12 +15,13 @@ use super::{
     command::Command,
     handle::{Envelope, QUEUE_LEN},
     live::LiveRun,
+    questions::Evaluator,
     timers::Timers,
 };
 use crate::{
     clock::Clock,
     fleet::{Fleet, Leases},
-    store::{self, StoreError, Writer},
+    store::{self, StoreError, Writer, attempts::AttemptKey},
 };
 
 /// Longest the engine goes on taking commands into one transaction.
@@ -43,13 +46,19 @@ pub(super) struct Engine {
     /// When the last batch began, by the monotonic clock.
     pub(super) awake: Duration,
     ended: Box<dyn EndSink>,
+    pub(super) evaluator: Evaluator,
     effects: Vec<Effect>,
     /// Ends after this batch.
     pub(super) stopping: bool,
 }
 
 impl Engine {
-    pub(super) fn new(writer: Writer, options: Options, shared: (Leases, Watchers)) -> Self {
+    pub(super) fn new(
+        writer: Writer,
+        options: Options,
+        shared: (Leases, Watchers),
+        evaluator: Evaluator,
+    ) -> Self {
         Self {
             writer,
             awake: options.clock.monotonic(),
@@ -64,6 +73,7 @@ impl Engine {
             environments: options.environments,
             trash: true,
             ended: options.ended,
+            evaluator,
             effects: Vec::new(),
             stopping: false,
         }
@@ -148,6 +158,10 @@ impl Engine {
                 let result = self.report(*report);
                 self.settle(reply, result)
             }
+            Command::RefuseGrant(key, lease, why, reply) => {
+                let result = self.refuse_grant(key, lease, why);
+                self.settle(reply, result)
+            }
             Command::Metrics(session, proof, points, reply) => {
                 let result = self.add_metrics(&session, &proof, &points);
                 self.settle(reply, result)
@@ -159,6 +173,10 @@ impl Engine {
             Command::Drain(worker, draining, reply) => {
                 let result = self.drain(&worker, draining);
                 self.settle(reply, result)
+            }
+            Command::Answer(answer) => {
+                self.answered_question(*answer);
+                Ok(())
             }
             Command::Stop(reply) => {
                 self.stopping = true;
@@ -199,7 +217,7 @@ impl Engine {
         for effect in effects {
             match *effect {
                 Effect::Enqueue(step) => {
-                    let slots = self.runs.get(&run).map_or(1, |live| live.shared.slots(step));
+                    let slots = self.runs.get(&run).map_or(1, |live| live.slots(step));
                     self.queue.push(run, ReadyStep { step, slots });
                 }
                 Effect::Wait { step, attempt, until } => {
@@ -214,8 +232,24 @@ impl Engine {
                         self.queue.remove(run);
                     }
                 }
-                Effect::StepChanged(_) => {}
+                Effect::Evaluate { step, join } => self.batch.questions.push((run, step, join)),
+                Effect::TooManySteps(step) => self.blame(run, step),
+                Effect::StepChanged(step) => {
+                    let failed = |live: &LiveRun| live.cell(step).state == StepState::Failed;
+                    if self.runs.get(&run).is_some_and(failed) {
+                        self.blame(run, step);
+                    }
+                }
             }
+        }
+    }
+
+    /// Tells with the run why a step failed without an attempt, where that is its first failure.
+    fn blame(&mut self, run: RunId, step: StepIndex) {
+        if let Some(live) = self.runs.get_mut(&run)
+            && let Some(reason) = live.reasons.get(&step).cloned()
+        {
+            live.blame(step, &reason);
         }
     }
 
@@ -227,20 +261,12 @@ impl Engine {
             let Some(live) = self.runs.get_mut(run) else { continue };
             live.dirty.sort_unstable();
             live.dirty.dedup();
-            if live.dirty.is_empty() && !live.run_dirty {
+            if live.is_clean() {
                 continue;
             }
             live.sequence += 1;
             live.refresh_row();
-            let tx = self.writer.tx()?;
-            for step in &live.dirty {
-                if let Some(row) = live.step_row(*step) {
-                    store::steps::save(tx, *run, &row)?;
-                }
-            }
-            if live.run_dirty {
-                store::runs::save(tx, &live.row)?;
-            }
+            write(live, self.writer.tx()?)?;
         }
         Ok(())
     }
@@ -265,6 +291,9 @@ impl Engine {
             if to.try_send(vec![directive]).is_err() {
                 tracing::debug!("a directive waits for the next heartbeat");
             }
+        }
+        for (run, step, join) in batch.questions.drain(..) {
+            self.question(run, step, join);
         }
         for run in batch.touched {
             self.publish(run);
@@ -332,6 +361,35 @@ impl Engine {
             false
         });
     }
+}
+
+/// Writes what changed of a run: its new steps, the changed ones, what was found for them, itself.
+fn write(live: &mut LiveRun, tx: &rusqlite::Connection) -> Result<(), StoreError> {
+    let run = live.row.run;
+    for step in &live.dirty {
+        let Some(row) = live.step_row(*step) else { continue };
+        if live.is_new(*step) {
+            store::steps::insert(tx, run, &row)?;
+        } else {
+            store::steps::save(tx, run, &row)?;
+        }
+    }
+    live.stored = live.machine.cells().len();
+    for step in live.new_entries.drain(..) {
+        if let Some(entry) = live.entries.get(&step) {
+            store::entries::save(tx, run, step, entry)?;
+        }
+    }
+    for step in live.bare_results.drain(..) {
+        if let Some(result) = live.results.get(&step) {
+            let key = AttemptKey { run, step, attempt: AttemptNumber(0) };
+            store::results::insert_outputs(tx, key, &result.outputs)?;
+        }
+    }
+    if live.run_dirty {
+        store::runs::save(tx, &live.row)?;
+    }
+    Ok(())
 }
 
 /// An error with its causes, on one line.

@@ -11,7 +11,7 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 /// How much later than planned the engine may wake before it takes the delay for its own sleep.
 const OWN_DELAY: Duration = Duration::from_secs(2);
 
-/// Steps that back off, the first that is due first.
+/// Steps that back off and mocks that sleep, the first that is due first.
 #[derive(Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Duration, RunId, StepIndex, AttemptNumber)>>,
@@ -55,11 +55,11 @@ impl Engine {
         [backoff, self.timers.leases, poll, trash].into_iter().flatten().min()
     }
 
-    /// Does what is due: steps that backed off, leases that expired.
+    /// Does what is due: waits that are over, leases that expired.
     pub(super) fn act_on_time(&mut self) -> Result<(), EngineError> {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         while let Some((run, step, attempt)) = self.timers.pop(now) {
-            self.apply(run, Event::BackoffOver { step, attempt }, wall);
+            self.apply(run, Event::WaitOver { step, attempt }, wall);
         }
         if self.timers.leases.is_some_and(|due| due <= now) {
             self.expire(now)?;

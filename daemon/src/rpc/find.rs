@@ -1,6 +1,6 @@
 use rusqlite::Connection;
 use tonic::Status;
-use windlass_core::{AttemptNumber, StepIndex, nearest};
+use windlass_core::{AttemptNumber, nearest};
 use windlass_proto::api::v1::ErrorReason;
 
 use super::{attempts::Found, status::status};
@@ -37,8 +37,7 @@ pub(crate) fn attempt(
     };
     let plan = details::plan(conn, row.run)?;
     let paths = || plan.steps.iter().map(|step| step.path.as_str());
-    let place = paths().position(|known| known == path).and_then(|place| place.try_into().ok());
-    let Some(step) = place.map(StepIndex) else {
+    let Some(step) = steps::at_path(conn, (row.run, &plan), path)? else {
         let meant = nearest(path, paths()).map(|near| format!("; did you mean `{near}`?"));
         let told = format!("run {} has no step `{path}`{}", row.name, meant.unwrap_or_default());
         return Ok(Err(status(ErrorReason::StepNotFound, told)));

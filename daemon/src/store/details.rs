@@ -3,23 +3,22 @@
 use std::collections::HashMap;
 
 use rusqlite::Connection;
-use windlass_core::{RunId, StepIndex, StepState};
+use windlass_core::{AttemptNumber, RunId, StepIndex};
 use windlass_proto::api::v1::{Attempt, Param, Run, Step};
-use windlass_proto::common::v1::{BoundArg, Plan, PlannedStep, ValueSource, bound_arg::Value};
+use windlass_proto::common::v1::{
+    BoundArg, Output, Plan, PlannedStep, ValueSource, bound_arg::Value,
+};
 use windlass_proto::timestamp;
 
 use super::{
     StoreError,
     attempts::{self, AttemptKey, AttemptRow},
-    metrics, results, runs,
+    entries, metrics, needs, results, runs,
     steps::StepRow,
 };
 
 /// Most metrics shown with a run as a whole.
 const MAX_RUN_METRICS: u32 = 2_000;
-
-/// Most needs named in the reason why a step waits.
-const MAX_NEEDS_NAMED: usize = 3;
 
 /// How much of a step is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,25 +76,57 @@ pub(crate) struct StepReader<'a> {
 impl StepReader<'_> {
     /// The step of that row.
     pub(crate) fn step(&self, row: &StepRow) -> Result<Step, StoreError> {
-        let planned = planned(self.plan, row.step)
+        let planned = planned(self.plan, row.key.template)
             .ok_or(StoreError::Corrupt { what: "step that is not in its plan" })?;
         let stored = match row.cell.attempt {
             0 => Vec::new(),
             _ => attempts::of_step(self.conn, self.run, row.step)?,
         };
         let mut step = Step {
-            step: planned.path.clone(),
+            step: row.path.clone().unwrap_or_else(|| planned.path.clone()),
             state: i32::from(row.cell.state.code()),
-            needs: planned.needs.iter().filter_map(|need| self.path(*need)).collect(),
-            args: planned.args.iter().map(param).collect(),
-            reason: self.reason(planned, row)?,
+            needs: needs::of(self, planned, row),
+            args: self.args(planned, row)?,
+            reason: needs::reason(self, planned, row)?,
+            mocked: planned.mock.is_some(),
+            patched: planned.patched.clone(),
+            template: planned.path.clone(),
+            start_time: row.cell.start.map(timestamp),
+            end_time: row.cell.end.map(timestamp),
             ..Step::default()
         };
-        if let Some(last) = stored.last() {
-            self.fill(&mut step, last.key)?;
+        let attempt = AttemptNumber(row.cell.attempt);
+        let last = AttemptKey { run: self.run, step: row.step, attempt };
+        if row.cell.attempt > 0 || row.cell.start.is_some() {
+            self.fill(&mut step, last)?;
         }
-        step.attempts = stored.into_iter().map(attempt).collect();
+        step.attempts = stored.into_iter().map(attempt_of).collect();
         Ok(step)
+    }
+
+    /// The arguments as bound, with what was found while the run went on.
+    fn args(&self, planned: &PlannedStep, row: &StepRow) -> Result<Vec<Param>, StoreError> {
+        let mut args: Vec<Param> = planned.args.iter().map(param).collect();
+        let found = match asks_record(planned, row) {
+            true => entries::get(self.conn, self.run, row.step)?.unwrap_or_default().args,
+            false => Vec::new(),
+        };
+        for arg in found {
+            let known = args.iter_mut().find(|known| known.name == arg.name);
+            if let Some(known) = known.filter(|known| known.json.is_empty()) {
+                known.json = arg.json;
+            }
+        }
+        Ok(args)
+    }
+
+    /// The outputs that were found as values of arguments while the run went on.
+    pub(crate) fn bound_outputs(&self, row: &StepRow) -> Result<Vec<(String, Output)>, StoreError> {
+        if row.key.parent.is_none() {
+            return Ok(Vec::new());
+        }
+        let found = entries::get(self.conn, self.run, row.step)?.unwrap_or_default().args;
+        Ok(found.into_iter().filter_map(|arg| Some((arg.name, arg.output?))).collect())
     }
 
     fn fill(&self, step: &mut Step, last: AttemptKey) -> Result<(), StoreError> {
@@ -107,40 +138,13 @@ impl StepReader<'_> {
         }
         Ok(())
     }
+}
 
-    fn path(&self, step: u32) -> Option<String> {
-        planned(self.plan, StepIndex(step)).map(|planned| planned.path.clone())
-    }
-
-    /// Why the step waits or did not run.
-    fn reason(&self, planned: &PlannedStep, row: &StepRow) -> Result<String, StoreError> {
-        let blocking = |state: StepState| match row.cell.state {
-            StepState::Pending => !state.is_terminal(),
-            StepState::UpstreamFailed => {
-                matches!(state, StepState::Failed | StepState::UpstreamFailed)
-            }
-            _ => false,
-        };
-        let verb = match row.cell.state {
-            StepState::Ready => return Ok("waits for a free slot".to_owned()),
-            StepState::BackingOff => return Ok("waits before the next try".to_owned()),
-            StepState::Pending => "waits for",
-            StepState::UpstreamFailed => "follows a failure of",
-            _ => return Ok(String::new()),
-        };
-        let mut named = Vec::new();
-        for &need in &planned.needs {
-            let state = super::steps::get(self.conn, self.run, StepIndex(need))?;
-            if state.is_some_and(|need| blocking(need.cell.state)) {
-                named.extend(self.path(need));
-            }
-            if named.len() > MAX_NEEDS_NAMED {
-                named.pop();
-                return Ok(format!("{verb} {} and others", named.join(", ")));
-            }
-        }
-        Ok(if named.is_empty() { String::new() } else { format!("{verb} {}", named.join(", ")) })
-    }
+/// True where values of arguments may stand with the step itself.
+fn asks_record(planned: &PlannedStep, row: &StepRow) -> bool {
+    let in_plan =
+        |arg: &BoundArg| matches!(arg.value, Some(Value::Json(_) | Value::Output(_)) | None);
+    row.key.parent.is_some() || !planned.args.iter().all(in_plan)
 }
 
 /// The step of the plan at that place.
@@ -168,13 +172,14 @@ pub(crate) fn params(plan: &Plan) -> Vec<Param> {
 fn param(arg: &BoundArg) -> Param {
     let json = match &arg.value {
         Some(Value::Json(json)) => json.clone(),
+        Some(Value::Secret(_)) => "\"***\"".to_owned(),
         Some(_) | None => String::new(),
     };
     let source = ValueSource::try_from(arg.source).unwrap_or_default();
     Param { name: arg.name.clone(), json, source: source.into() }
 }
 
-fn attempt(row: AttemptRow) -> Attempt {
+fn attempt_of(row: AttemptRow) -> Attempt {
     let record = row.record.unwrap_or_default();
     Attempt {
         attempt: row.key.attempt.0,

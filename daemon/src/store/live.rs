@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use rusqlite::Connection;
-use windlass_core::{AttemptState, RunId};
+use windlass_core::{AttemptNumber, AttemptState, RunId, StepIndex};
 use windlass_proto::common::v1::{Output, Plan};
 
 use super::{
     StoreError,
-    attempts::{self, AttemptRow},
-    records::{RunRecord, decode},
+    attempts::{self, AttemptKey, AttemptRow},
+    records::{EntryRecord, RunRecord, decode},
     results,
     runs::{self, RunRow},
     steps::{self, StepRow},
@@ -24,6 +24,9 @@ pub(crate) struct StoredRun {
     pub(crate) record: RunRecord,
     pub(crate) plan: Plan,
     pub(crate) steps: Vec<StepRow>,
+    pub(crate) entries: Vec<(StepIndex, EntryRecord)>,
+    /// Outputs of steps that have them without an attempt: containers and mocks.
+    pub(crate) bare_outputs: Vec<(StepIndex, Vec<Output>)>,
     /// Those that go on and those that ended well, with the outputs of the latter.
     pub(crate) attempts: Vec<(AttemptRow, Vec<Output>)>,
 }
@@ -58,9 +61,11 @@ fn load<P: rusqlite::Params + Clone>(
             |at| Ok::<_, StoreError>(row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from)?);
         let run = StoredRun {
             row: RunRow::read(row)?,
-            record: decode(blob(10)?, "run record")?,
-            plan: decode(blob(11)?, "plan")?,
+            record: decode(blob(runs::COLUMN_COUNT)?, "run record")?,
+            plan: decode(blob(runs::COLUMN_COUNT + 1)?, "plan")?,
             steps: Vec::new(),
+            entries: Vec::new(),
+            bare_outputs: Vec::new(),
             attempts: Vec::new(),
         };
         places.insert(run.row.run, found.len());
@@ -68,6 +73,8 @@ fn load<P: rusqlite::Params + Clone>(
     }
     let mut read = Families { conn, which, found: &mut found, places: &places };
     read.steps(params.clone())?;
+    read.entries(params.clone())?;
+    read.bare_outputs(params.clone())?;
     read.attempts(params)?;
     Ok(found)
 }
@@ -93,6 +100,45 @@ impl Families<'_> {
             let place = self.places.get(&RunId(row.get(0)?));
             if let Some(run) = place.and_then(|place| self.found.get_mut(*place)) {
                 run.steps.push(StepRow::read(row, 1)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, params: impl rusqlite::Params) -> Result<(), StoreError> {
+        let sql = format!(
+            "SELECT r.run_id, e.step, e.record FROM runs r JOIN entries e USING (run_id)
+             WHERE {} ORDER BY r.run_id, e.step",
+            self.which
+        );
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            let bytes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+            let entry = decode(bytes, "entry of a step")?;
+            let place = self.places.get(&RunId(row.get(0)?));
+            if let Some(run) = place.and_then(|place| self.found.get_mut(*place)) {
+                run.entries.push((StepIndex(row.get(1)?), entry));
+            }
+        }
+        Ok(())
+    }
+
+    fn bare_outputs(&mut self, params: impl rusqlite::Params) -> Result<(), StoreError> {
+        let sql = format!(
+            "SELECT DISTINCT r.run_id, o.step FROM runs r JOIN outputs o USING (run_id)
+             WHERE {} AND o.attempt = 0 ORDER BY r.run_id, o.step",
+            self.which
+        );
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            let (run, step) = (RunId(row.get(0)?), StepIndex(row.get(1)?));
+            let key = AttemptKey { run, step, attempt: AttemptNumber(0) };
+            let outputs = results::outputs(self.conn, key)?;
+            let place = self.places.get(&run);
+            if let Some(run) = place.and_then(|place| self.found.get_mut(*place)) {
+                run.bare_outputs.push((step, outputs));
             }
         }
         Ok(())

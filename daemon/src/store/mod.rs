@@ -4,11 +4,13 @@
 pub(crate) mod attempts;
 mod checkpoint;
 pub(crate) mod details;
+pub(crate) mod entries;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod names;
+mod needs;
 mod readers;
 pub(crate) mod records;
 pub(crate) mod requests;
@@ -19,6 +21,7 @@ pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trash;
+mod wal;
 pub(crate) mod workers;
 mod writer;
 
@@ -94,11 +97,11 @@ pub(crate) fn open(path: &Path) -> Result<Writer, StoreError> {
         schema::SCHEMA.to_latest(&mut conn)?;
     }
     keys::create(&conn)?;
-    Ok(Writer::new(conn))
+    Ok(Writer::new(conn, wal::WalRoom::new(path)))
 }
 
 /// A connection that only reads.
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     use rusqlite::OpenFlags;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;

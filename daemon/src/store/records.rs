@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
 use windlass_proto::api::v1::Run;
-use windlass_proto::common::v1::{AttemptEnd, CallRecord};
+use windlass_proto::common::v1::{AttemptEnd, CallRecord, Output};
 
 use super::StoreError;
 
@@ -18,6 +18,9 @@ pub(crate) struct RunRecord {
     /// See `RunSource.left_out`.
     #[prost(string, tag = "2")]
     pub(crate) left_out: String,
+    /// The caller gave variables or secrets, which are not recorded.
+    #[prost(bool, tag = "3")]
+    pub(crate) has_private_file: bool,
 }
 
 /// How an attempt ended. Outputs, artifacts, metrics and calls have their own places.
@@ -49,6 +52,29 @@ pub(crate) struct CallList {
     pub(crate) calls: Vec<CallRecord>,
 }
 
+/// What was found for a step before it started.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EntryRecord {
+    /// Arguments that the plan does not hold themselves.
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) args: Vec<FoundArg>,
+    /// Of what spreads over items: each as JSON.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) items: Vec<String>,
+}
+
+/// The value of an argument, found while the run goes on.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FoundArg {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    /// JSON; empty where it is an output, or a secret.
+    #[prost(string, tag = "2")]
+    pub(crate) json: String,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) output: Option<Output>,
+}
+
 /// What a worker said about itself when it opened its last session.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WorkerRecord {
@@ -66,11 +92,29 @@ pub(crate) struct WorkerRecord {
     pub(crate) executors: Vec<String>,
 }
 
-/// The environment variables of a run's caller: the private file of a live run.
+/// The environment variables of a run's caller and its secrets: the private file of a live run.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CallerEnvironment {
     #[prost(map = "string, bytes", tag = "1")]
     pub(crate) variables: HashMap<String, prost::bytes::Bytes>,
+    /// Values of the secrets that the pipeline declares.
+    #[prost(map = "string, bytes", tag = "2")]
+    pub(crate) secrets: HashMap<String, prost::bytes::Bytes>,
+    /// Written last: a file that was cut short has it not.
+    #[prost(bool, tag = "15")]
+    pub(crate) whole: bool,
+}
+
+impl CallerEnvironment {
+    /// About how many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.variables.iter().chain(&self.secrets).map(|(name, v)| name.len() + v.len()).sum()
+    }
+
+    /// True where there is nothing to keep.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.variables.is_empty() && self.secrets.is_empty()
+    }
 }
 
 /// Reads a structured column.

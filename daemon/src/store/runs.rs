@@ -20,11 +20,29 @@ pub(crate) struct RunRow {
     pub(crate) sequence: i64,
     pub(crate) create: Timestamp,
     pub(crate) reason: String,
+    pub(crate) flow: Flow,
+}
+
+/// What decides when a run goes on, and whether its results count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow {
+    /// The higher is served first.
+    pub(crate) priority: i32,
+    /// It waits for others of its concurrency key.
+    pub(crate) held: bool,
+    /// Its concurrency key, where the pipeline has a limit.
+    pub(crate) concurrency: Option<String>,
+    /// Some steps were mocked or patched.
+    pub(crate) substituted: bool,
 }
 
 /// Columns in the order that [`RunRow::read`] takes them.
 pub(crate) const COLUMNS: &str = "r.run_id, r.name, r.pipeline, r.state, r.cancel, r.sequence, \
-                                  r.create_us, r.start_us, r.end_us, r.reason";
+                                  r.create_us, r.start_us, r.end_us, r.reason, r.priority, \
+                                  r.held, r.concurrency, r.timed_out, r.substituted";
+
+/// How many [`COLUMNS`] there are.
+pub(crate) const COLUMN_COUNT: usize = 15;
 
 impl RunRow {
     /// The row from the first columns of a result, which are [`COLUMNS`].
@@ -33,6 +51,7 @@ impl RunRow {
         let machine = RunRecordState {
             state: RunState::from_code(state).ok_or(StoreError::Corrupt { what: "run state" })?,
             cancel: stop(row.get(4)?)?,
+            timed_out: row.get(13)?,
             start: row.get::<_, Option<i64>>(7)?.map(Timestamp),
             end: row.get::<_, Option<i64>>(8)?.map(Timestamp),
         };
@@ -44,6 +63,12 @@ impl RunRow {
             sequence: row.get(5)?,
             create: Timestamp(row.get(6)?),
             reason: row.get(9)?,
+            flow: Flow {
+                priority: row.get(10)?,
+                held: row.get(11)?,
+                concurrency: row.get(12)?,
+                substituted: row.get(14)?,
+            },
         })
     }
 
@@ -59,6 +84,8 @@ impl RunRow {
             end_time: self.machine.end.map(timestamp),
             sequence: u64::try_from(self.sequence).unwrap_or_default(),
             reason: self.reason.clone(),
+            priority: self.flow.priority,
+            substituted: self.flow.substituted,
             ..record.run.unwrap_or_default()
         }
     }
@@ -90,8 +117,8 @@ pub(crate) fn insert(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO runs (run_id, name, pipeline, state, cancel, sequence, create_us, start_us,
-             end_us, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             end_us, reason, priority, held, concurrency, timed_out, substituted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(rusqlite::params![
         row.run.0,
@@ -104,6 +131,11 @@ pub(crate) fn insert(
         row.machine.start.map(|time| time.0),
         row.machine.end.map(|time| time.0),
         row.reason,
+        row.flow.priority,
+        row.flow.held,
+        row.flow.concurrency,
+        row.machine.timed_out,
+        row.flow.substituted,
     ])?;
     tx.prepare_cached("INSERT INTO run_records (run_id, record, plan) VALUES (?1, ?2, ?3)")?
         .execute((row.run.0, record, plan))?;
@@ -128,7 +160,7 @@ pub(crate) fn insert_labels(
 pub(crate) fn save(tx: &Connection, row: &RunRow) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE runs SET state = ?2, cancel = ?3, sequence = ?4, start_us = ?5, end_us = ?6,
-             reason = ?7
+             reason = ?7, held = ?8, timed_out = ?9
          WHERE run_id = ?1",
     )?
     .execute((
@@ -139,6 +171,8 @@ pub(crate) fn save(tx: &Connection, row: &RunRow) -> Result<(), StoreError> {
         row.machine.start.map(|time| time.0),
         row.machine.end.map(|time| time.0),
         &row.reason,
+        row.flow.held,
+        row.machine.timed_out,
     ))?;
     Ok(())
 }

@@ -10,12 +10,13 @@ use super::{StoreError, records::RunRecord, runs};
 const SLICE_ROWS: i64 = 2_000;
 
 /// The families of rows that belong to a run, by table and key.
-const FAMILIES: [(&str, &str); 6] = [
+const FAMILIES: [(&str, &str); 7] = [
     ("metrics", "step, attempt, sequence"),
     ("last_metrics", "step, attempt, name"),
     ("artifacts", "step, attempt, path"),
     ("outputs", "step, attempt, position"),
     ("attempts", "step, attempt"),
+    ("entries", "step"),
     ("steps", "step"),
 ];
 

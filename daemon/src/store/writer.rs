@@ -1,17 +1,19 @@
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::{StoreError, wal::WalRoom};
 
 /// The one connection that writes. A transaction begins with the first write of a batch, so that a
 /// batch that only reads costs no sync.
 pub(crate) struct Writer {
     conn: Connection,
     open: bool,
+    room: WalRoom,
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection) -> Self {
-        Self { conn, open: false }
+    pub(super) fn new(conn: Connection, mut room: WalRoom) -> Self {
+        room.keep();
+        Self { conn, open: false, room }
     }
 
     /// The connection inside the batch's transaction.
@@ -33,6 +35,7 @@ impl Writer {
         if self.open {
             self.conn.prepare_cached("COMMIT")?.execute([])?;
             self.open = false;
+            self.room.keep();
         }
         Ok(())
     }

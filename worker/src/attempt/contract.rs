@@ -1,5 +1,5 @@
 //! The files and variables by which every language learns its arguments.
-use std::{ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::Path};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::Path};
 
 use windlass_core::Digest;
 use windlass_proto::{
@@ -19,19 +19,12 @@ const MAX_INLINE_OUTPUT: u64 = 16 << 20;
 /// Environment variables by name.
 pub(crate) type Variables = std::collections::BTreeMap<OsString, OsString>;
 
-/// Writes params file and inputs, and makes the directory for outputs.
+/// Writes params file and inputs.
 pub(super) fn write_files(
     dir: &AttemptDir,
     task: &Task,
     blobs: &dyn BlobAccess,
 ) -> Result<(), StartFailure> {
-    for place in [&dir.io(), &dir.inputs(), &dir.outputs()] {
-        match fs::create_dir(place) {
-            // The directory served an attempt before.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(|e| StartFailure::io("make the attempt's directory", e))?,
-        }
-    }
     let params = params_json(&task.args, blobs)?;
     record::write(&dir.params(), params.as_bytes())
         .map_err(|e| StartFailure::io("write the arguments", e))?;

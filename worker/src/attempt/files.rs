@@ -16,12 +16,16 @@ pub(crate) struct AttemptDir {
     root: PathBuf,
 }
 
-/// What a later worker must know of an attempt that was started; kept as `prepared.json`, which
-/// is written before the start, so that without it nothing can have run.
+/// What a later worker must know of an attempt that was started, beside its lease.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Prepared {
     pub(crate) argv: Vec<String>,
     pub(crate) environment_digest: String,
+    /// The keeper that the order to start it was meant for.
+    #[serde(default)]
+    pub(crate) keeper: String,
+    /// Where its working directory hangs; none for copies.
+    pub(crate) space: Option<PathBuf>,
 }
 
 impl AttemptDir {
@@ -35,48 +39,46 @@ impl AttemptDir {
         Self { root: Self::all(work).join(lease.to_string()) }
     }
 
-    /// Makes the directory and keeps the lease in it, without the caller's variables.
-    pub(crate) fn create(&self, lease: &AttemptLease) -> io::Result<()> {
+    /// Makes the directory, with those of the step contract.
+    pub(crate) fn create(&self) -> io::Result<()> {
         match fs::create_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.root)?;
             }
-            // It served an attempt before and was emptied.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
         }
+        [self.io(), self.inputs(), self.outputs()].into_iter().try_for_each(fs::create_dir)
+    }
+
+    /// Notes down what is about to be started, in the file `lease`: the lease, without the
+    /// caller's variables, and what else a later worker must know. Without it in full nothing of
+    /// the attempt can have run.
+    pub(crate) fn keep(&self, lease: &AttemptLease, prepared: &Prepared) -> io::Result<()> {
         let mut kept = AttemptLease { lease: lease.lease.clone(), task: None };
         kept.task = lease.task.as_ref().map(|task| windlass_proto::worker::v1::Task {
             caller_env: std::collections::HashMap::new(),
             ..task.clone()
         });
-        // Its length stands before it: half a message might pass for one.
-        let mut bytes = Vec::with_capacity(kept.encoded_len() + 4);
+        // Its length stands before it, for half a message might pass for one; half of the JSON
+        // behind it does not.
+        let mut bytes = Vec::with_capacity(kept.encoded_len() + 512);
         bytes.extend_from_slice(&u32::try_from(kept.encoded_len()).unwrap_or(0).to_le_bytes());
-        bytes.extend_from_slice(&kept.encode_to_vec());
+        kept.encode(&mut bytes)?;
+        serde_json::to_writer(&mut bytes, prepared)?;
         record::write(&self.root.join("lease"), &bytes)
     }
 
-    /// Reads the lease of an attempt of an earlier worker; `None` where there is none in full.
-    pub(crate) fn lease(&self) -> Option<AttemptLease> {
+    /// Reads what an earlier worker noted down; `None` where it is not there in full, or of an
+    /// attempt that the directory served before.
+    pub(crate) fn kept(&self) -> Option<(AttemptLease, Prepared)> {
         let bytes = fs::read(self.root.join("lease")).ok()?;
-        let (len, message) = bytes.split_first_chunk::<4>()?;
-        if usize::try_from(u32::from_le_bytes(*len)).ok()? != message.len() {
-            return None;
-        }
+        let (len, rest) = bytes.split_first_chunk::<4>()?;
+        let (message, json) = rest.split_at_checked(u32::from_le_bytes(*len).try_into().ok()?)?;
         let lease = AttemptLease::decode(message).ok()?;
         let (_, _, _, id) = parse_lease(lease.lease.as_ref()).ok()?;
         let same = self.root.file_name().is_some_and(|name| *name == *id.to_string());
-        (same && lease.task.is_some()).then_some(lease)
-    }
-
-    pub(crate) fn set_prepared(&self, prepared: &Prepared) -> io::Result<()> {
-        record::write(&self.root.join("prepared.json"), &serde_json::to_vec(prepared)?)
-    }
-
-    /// `None` where it is not there in full: then nothing was started.
-    pub(crate) fn prepared(&self) -> Option<Prepared> {
-        serde_json::from_slice(&fs::read(self.root.join("prepared.json")).ok()?).ok()
+        let prepared = serde_json::from_slice(json).ok()?;
+        (same && lease.task.is_some()).then_some((lease, prepared))
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -137,12 +139,17 @@ mod tests {
         let mut secret = task.clone();
         secret.caller_env.insert("TOKEN".into(), b"hunter2".to_vec().into());
         let lease = AttemptLease { lease: Some(proof.clone()), task: Some(secret) };
+        let prepared = Prepared { argv: vec!["x".into()], ..Prepared::default() };
 
-        dir.create(&lease).unwrap();
+        dir.create().unwrap();
+        assert_eq!(dir.kept(), None);
+        dir.keep(&lease, &prepared).unwrap();
 
         let kept = AttemptLease { lease: Some(proof), task: Some(task) };
-        assert_eq!(dir.lease(), Some(kept));
-        assert_eq!(dir.prepared(), None);
+        assert_eq!(dir.kept(), Some((kept, prepared)));
+        let next = AttemptDir::new(work.path(), LeaseId([8; 16]));
+        fs::rename(dir.root(), next.root()).unwrap();
+        assert_eq!(next.kept(), None, "it names the attempt before");
     }
 
     #[test]
@@ -150,10 +157,10 @@ mod tests {
         let work = tempfile::tempdir().unwrap();
         let dir = AttemptDir::new(work.path(), LeaseId([7; 16]));
         fs::create_dir_all(dir.root()).unwrap();
-        assert_eq!(dir.lease(), None);
+        assert_eq!(dir.kept(), None);
         for torn in [&b"\xff\xff"[..], b"\0\0\0\0", b"\x05\0\0\0\x0a\0"] {
             fs::write(dir.root().join("lease"), torn).unwrap();
-            assert_eq!(dir.lease(), None);
+            assert_eq!(dir.kept(), None);
         }
     }
 }

@@ -4,17 +4,20 @@
 //! taken up by the next one (`recover`). In order, with what a later worker makes of a crash just
 //! after each step:
 //!
-//! 1. directory made, no `lease` in full: nothing is known of it; removed, not held.
-//! 2. `lease` written: nothing ran; removed, not held. The daemon grants the attempt again.
-//! 3. files of the contract and the working directory made: as 2.
-//! 4. `prepared.json` written: from here on something may have run. The keeper does not know it
-//!    and there is no `exit.json`: held, reported as lost.
-//! 5. started by the keeper: held, taken up where it stands.
-//! 6. the keeper wrote `exit.json`: held; collected and reported.
-//! 7. outputs and changes kept as blobs: as 6, with the same digests.
-//! 8. reported, answer lost or not: as 6; the daemon answers a second end like the first, or says
+//! 1. directory made, or taken of an attempt before: its `lease` is not there in full, or names
+//!    another. Nothing ran; removed, not held. The daemon grants the attempt again.
+//! 2. files of the contract and the working directory made: as 1.
+//! 3. `lease` written: from here on something may have run. Where there is no `exit.json` that
+//!    names it, and the keeper named in `lease` still lives but does not know the attempt, nothing
+//!    ran, since a keeper takes no order of a worker that another has replaced: as 1. Where that
+//!    keeper is gone, it may have started the attempt: held, reported as lost.
+//! 4. started by the keeper: held, taken up where it stands.
+//! 5. the keeper wrote `exit.json`: held; collected and reported.
+//! 6. outputs and changes kept as blobs: as 5, with the same digests.
+//! 7. reported, answer lost or not: as 5; the daemon answers a second end like the first, or says
 //!    that the attempt is no longer this worker's, and it is discarded.
-//! 9. released by the keeper, directory moved to `work/trash/`: removed with the rest there.
+//! 8. released by the keeper, directory moved to `work/trash/`: removed with the rest there, or
+//!    emptied for another attempt. `lease` and `exit.json` stay and tell whose they are.
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
@@ -132,7 +135,7 @@ struct Stage {
 
 impl Held {
     pub(crate) fn new(proof: LeaseProof, lease: LeaseId) -> Self {
-        let stage = Stage { started: false, state: AttemptState::Running };
+        let stage = Stage { started: false, state: AttemptState::Leased };
         let control = watch::Sender::new(Control::Continue);
         Self { proof, lease, control, stage: Mutex::new(stage) }
     }

@@ -164,6 +164,7 @@ mod tests {
 
     fn record(outcome: Outcome, stopped: Option<StopCause>, out_of_memory: bool) -> End {
         End::Ended(Arc::new(ExitRecord {
+            lease: String::new(),
             outcome,
             stopped,
             out_of_memory,

@@ -23,8 +23,8 @@ pub(super) struct Ready {
     pub(super) prepared: Prepared,
 }
 
-/// Finds or builds what the task runs in, and notes down what is about to be started: steps 3 to 4
-/// of an attempt. May take minutes; may be dropped halfway.
+/// Finds or builds what the task runs in, and notes down what is about to be started: step 3 of
+/// an attempt. May take minutes; may be dropped halfway.
 pub(super) async fn make_ready(
     context: &Context,
     lease_id: LeaseId,
@@ -59,13 +59,15 @@ pub(super) async fn make_ready(
     let prepared = Prepared {
         argv: argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         environment_digest: interpreter.environment_digest,
+        keeper: context.executor.keeper().await,
+        space: place.space.clone(),
     };
-    dir.set_prepared(&prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
+    dir.keep(lease, &prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
     let job = job(lease_id, dir, task, (argv, env), &place)?;
     Ok(Ready { job, prepared })
 }
 
-/// Makes directory, lease, files of the contract and working directory: steps 1 to 3 of an attempt.
+/// Makes directory, files of the contract and working directory: steps 1 and 2 of an attempt.
 pub(super) async fn lay_out(
     context: &Context,
     dir: &AttemptDir,
@@ -76,8 +78,9 @@ pub(super) async fn lay_out(
     let has_inputs = lease.task.as_ref().is_some_and(|task| !task.inputs.is_empty());
     let (dir, lease) = (dir.clone(), lease.clone());
     let work = move || {
-        workspaces.recycle(dir.root());
-        dir.create(&lease).map_err(|e| StartFailure::io("make the attempt's directory", e))?;
+        if !workspaces.recycle(dir.root()) {
+            dir.create().map_err(|e| StartFailure::io("make the attempt's directory", e))?;
+        }
         let task = lease.task.unwrap_or_default();
         contract::write_files(&dir, &task, &*blobs as &dyn BlobAccess)?;
         let (snapshot, layers) = digests(&task)?;
@@ -104,9 +107,13 @@ pub(super) fn adopt(
     workspaces: &Workspaces,
     dir: &AttemptDir,
     task: &Task,
+    prepared: &Prepared,
 ) -> Result<Place, StartFailure> {
     let (snapshot, layers) = digests(task)?;
-    workspaces.adopt(snapshot, &layers, dir.root()).map_err(|error| StartFailure::caused(&error))
+    let space = prepared.space.as_deref();
+    workspaces
+        .adopt(snapshot, &layers, dir.root(), space)
+        .map_err(|error| StartFailure::caused(&error))
 }
 
 fn digests(task: &Task) -> Result<(Digest, Vec<Digest>), StartFailure> {

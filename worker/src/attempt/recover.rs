@@ -57,19 +57,25 @@ async fn take_up(
     executor: &dyn Executor,
     workspaces: &Workspaces,
 ) -> Option<Found> {
-    let kept = dir.lease()?;
-    let prepared = dir.prepared()?;
+    let (kept, prepared) = dir.kept()?;
     let proof = kept.lease?;
     let task = kept.task?;
+    let keeper = executor.keeper().await;
     let end = match executor.adopt(lease).await {
         Some(progress) => progress,
         None => {
-            let record = ExitRecord::read(dir.root());
-            let end = record.map_or(End::Lost, |record| End::Ended(Arc::new(record)));
+            let end = match ExitRecord::read(dir.root()) {
+                Some(record) => End::Ended(Arc::new(record)),
+                // The keeper that was to start it lives, knows of all that it ever started, and
+                // takes no order of a worker before this one any more: it never ran.
+                None if !keeper.is_empty() && prepared.keeper == keeper => return None,
+                // Another may have started it, and died since.
+                None => End::Lost,
+            };
             watch::Sender::new(Progress { end: Some(end), ..Progress::default() }).subscribe()
         }
     };
-    let place = match prepare::adopt(workspaces, dir, &task) {
+    let place = match prepare::adopt(workspaces, dir, &task, &prepared) {
         Ok(place) => Some(Arc::new(place)),
         Err(failure) => {
             tracing::warn!(message = failure.message, %lease, "a working directory is unreadable");
@@ -88,4 +94,82 @@ fn lease_id(hex: &str) -> Option<LeaseId> {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(LeaseId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use windlass_blobs::Store;
+    use windlass_core::{AttemptNumber, RunId};
+    use windlass_proto::worker::v1::AttemptLease;
+
+    use super::*;
+    use crate::{executor::Job, workspace::Mode};
+
+    /// A keeper that has nothing.
+    struct Keeper(&'static str);
+
+    #[tonic::async_trait]
+    impl Executor for Keeper {
+        fn name(&self) -> &'static str {
+            "test"
+        }
+        async fn start(&self, _: Job) -> watch::Receiver<Progress> {
+            watch::channel(Progress::default()).1
+        }
+        async fn keeper(&self) -> String {
+            self.0.to_owned()
+        }
+        async fn adopt(&self, _: LeaseId) -> Option<watch::Receiver<Progress>> {
+            None
+        }
+        async fn stop(&self, _: LeaseId, _: Duration) {}
+        fn log_durable(&self, _: LeaseId, _: usize, _: u64) {}
+        async fn release(&self, _: LeaseId) {}
+    }
+
+    #[tokio::test]
+    async fn what_no_keeper_knows_is_lost_unless_its_own_says_that_it_never_ran() {
+        let cases = [
+            // Meant for, found, has an exit record: is held.
+            ("one", "one", false, false),
+            ("one", "one", true, true),
+            ("one", "two", false, true),
+            ("one", "two", true, true),
+            ("", "", false, true),
+            ("", "one", false, true),
+            ("one", "", false, true),
+        ];
+        for (meant, keeper, ended, held) in cases {
+            let home = tempfile::tempdir().unwrap();
+            let work = home.path().join("work");
+            let store = Arc::new(Store::open(&home.path().join("blobs")).unwrap());
+            let workspaces = Workspaces::new(&work, store, Mode::Copy).unwrap();
+            let id = LeaseId([7; 16]);
+            let dir = AttemptDir::new(&work, id);
+            let attempt = windlass_proto::attempt_ref(
+                RunId(uuid::Uuid::now_v7()),
+                &"train".parse().unwrap(),
+                AttemptNumber(1),
+            );
+            let proof = LeaseProof { attempt: Some(attempt), lease_id: id.0.to_vec().into() };
+            let lease = AttemptLease { lease: Some(proof), task: Some(Task::default()) };
+            let prepared = Prepared { keeper: meant.to_owned(), ..Prepared::default() };
+            dir.create().unwrap();
+            dir.keep(&lease, &prepared).unwrap();
+            if ended {
+                let record = ExitRecord::not_started(id.to_string(), "a reason".to_owned(), 5);
+                ExitRecord::write(dir.root(), &serde_json::to_vec(&record).unwrap()).unwrap();
+            }
+
+            let found = scan(&work, &Keeper(keeper), &workspaces).await.unwrap();
+
+            let ends: Vec<_> = found.iter().map(|f| f.end.borrow().end.clone().unwrap()).collect();
+            let case = format!("{meant:?} {keeper:?} {ended}");
+            assert_eq!(ends.len(), usize::from(held), "{case}");
+            assert!(ends.iter().all(|end| matches!(end, End::Ended(_)) == ended), "{case}");
+            assert_eq!(dir.root().exists(), held, "{case}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use windlass_proto::{
-    common::v1::{AttemptState, LogStream, MetricPoint},
+    common::v1::{AttemptState, EndReason, LogStream, MetricPoint},
     timestamp,
     worker::v1::{AttemptLease, ReportAttemptRequest, Task},
 };
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     executor::{End, Progress},
-    session::LogSizes,
+    session::{LogSizes, Refused},
     workspace::Prepared as Place,
 };
 
@@ -80,16 +80,48 @@ pub(crate) async fn run(
     let mut leases = Vec::new();
     if let Some(mut report) = report {
         report.lease_next = u32::from(wants_next());
-        match context.daemon.report(report).await {
-            Ok(answer) => leases = answer.leases,
-            Err(refused) => tracing::warn!(%refused, lease = %held.lease, "a report was refused"),
-        }
+        leases = attempt.send(report).await;
     }
     attempt.clean_up();
     leases
 }
 
 impl Attempt<'_> {
+    /// Reports the end; returns the leases that came with the answer. A report that is refused for
+    /// good becomes a small one that says why: somebody has to learn of the end.
+    async fn send(&self, report: ReportAttemptRequest) -> Vec<AttemptLease> {
+        let small = ReportAttemptRequest {
+            outputs: Vec::new(),
+            artifacts: Vec::new(),
+            changes: String::new(),
+            metrics: Vec::new(),
+            calls: Vec::new(),
+            argv: report.argv.first().cloned().into_iter().collect(),
+            state: AttemptState::Failed.into(),
+            ..report.clone()
+        };
+        let refused = match self.context.daemon.report(report).await {
+            Ok(answer) => return answer.leases,
+            Err(Refused::Status(status)) => status,
+            Err(gone) => {
+                tracing::warn!(%gone, lease = %self.held.lease, "a report was refused");
+                return Vec::new();
+            }
+        };
+        let why = format!("what the step left cannot be recorded: {}", refused.message());
+        tracing::warn!(why, lease = %self.held.lease, "a report was refused");
+        let mut end = small.end.clone().unwrap_or_default();
+        end.reason = EndReason::OutputError.into();
+        end.message = why;
+        match self.context.daemon.report(ReportAttemptRequest { end: Some(end), ..small }).await {
+            Ok(answer) => answer.leases,
+            Err(refused) => {
+                tracing::error!(%refused, lease = %self.held.lease, "an end cannot be reported");
+                Vec::new()
+            }
+        }
+    }
+
     /// `None` where nothing is to be reported.
     async fn execute(&self, from: From) -> Option<ReportAttemptRequest> {
         let (progress, prepared, place) = match from {
@@ -168,14 +200,22 @@ impl Attempt<'_> {
         control.mark_changed();
         let mut done = Control::Continue;
         let mut side: Option<Side<'_>> = None;
-        let mut told_running = false;
+        let (mut runs, mut told_running) = (false, false);
         let running_after = sleep(RUNNING_AFTER);
         tokio::pin!(running_after);
         let mut ticks = interval_at(Instant::now() + METRICS_EVERY, METRICS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
-            if let Some(end) = self.look(&progress.borrow_and_update()) {
-                break end;
+            {
+                let progress = progress.borrow_and_update();
+                if let Some(end) = self.look(&progress) {
+                    break end;
+                }
+                // Not before the keeper says so: what may never have run can be granted again.
+                if !runs && progress.start_micros.is_some() {
+                    runs = true;
+                    self.held.set_state(AttemptState::Running);
+                }
             }
             tokio::select! {
                 biased;
@@ -187,7 +227,7 @@ impl Attempt<'_> {
                 () = async { if let Some(side) = &mut side { side.await } }, if side.is_some() => {
                     side = None;
                 }
-                () = &mut running_after, if !told_running && side.is_none() => {
+                () = &mut running_after, if runs && !told_running && side.is_none() => {
                     told_running = true;
                     side = Some(Box::pin(self.report_running()));
                 }
@@ -341,8 +381,7 @@ impl Attempt<'_> {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.context.tasks.spawn(async move {
             executor.release(lease).await;
-            let place = place.and_then(Arc::into_inner);
-            let released = place.map_or(Ok(()), |place| workspaces.release(place, dir.root()));
+            let released = place.map_or(Ok(()), |place| workspaces.release(place));
             if let Err(error) = released.and_then(|()| workspaces.discard(dir.root())) {
                 tracing::warn!(%error, %lease, "failed to remove an attempt's directory");
             }

@@ -58,6 +58,10 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// Starts `job`; how it goes on is told by the receiver.
     async fn start(&self, job: Job) -> watch::Receiver<Progress>;
 
+    /// Who owns the processes of jobs that are started now, and knows of each that it ever started;
+    /// waits until that is known. Empty where it never will be.
+    async fn keeper(&self) -> String;
+
     /// Takes up a job that an earlier worker started, if it is still known.
     async fn adopt(&self, lease: LeaseId) -> Option<watch::Receiver<Progress>>;
 

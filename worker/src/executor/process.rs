@@ -33,7 +33,8 @@ const READ_BLOCK: usize = 16 << 10;
 pub(crate) struct ProcessExecutor {
     shared: Arc<Shared>,
     orders: mpsc::Sender<Order>,
-    ready: watch::Receiver<bool>,
+    /// The keeper that is connected, once stock of what it has was taken.
+    keeper: watch::Receiver<Option<String>>,
 }
 
 pub(super) struct Shared {
@@ -65,7 +66,7 @@ impl ProcessExecutor {
         user_namespace: bool,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (orders, taken) = mpsc::channel(ORDERS);
-        let (ready_tx, ready) = watch::channel(false);
+        let (connected, keeper) = watch::channel(None);
         let attempts = home.work().join("attempts");
         let shared = Arc::new(Shared {
             home: home.clone(),
@@ -74,8 +75,8 @@ impl ProcessExecutor {
             user_namespace,
             jobs: Mutex::default(),
         });
-        let tending = shared.clone().tend(taken, ready_tx);
-        (Arc::new(Self { shared, orders, ready }), tending)
+        let tending = shared.clone().tend(taken, connected);
+        (Arc::new(Self { shared, orders, keeper }), tending)
     }
 }
 
@@ -105,8 +106,14 @@ impl Executor for ProcessExecutor {
         receiver
     }
 
+    async fn keeper(&self) -> String {
+        let mut keeper = self.keeper.clone();
+        let known = keeper.wait_for(Option::is_some).await;
+        known.ok().and_then(|id| id.clone()).unwrap_or_default()
+    }
+
     async fn adopt(&self, lease: LeaseId) -> Option<watch::Receiver<Progress>> {
-        self.ready.clone().wait_for(|ready| *ready).await.ok()?;
+        self.keeper.clone().wait_for(Option::is_some).await.ok()?;
         Some(self.shared.lock().jobs.get(&lease)?.progress.subscribe())
     }
 
@@ -146,16 +153,22 @@ impl Shared {
     }
 
     /// Stays connected to a keeper, starting one where there is none.
-    async fn tend(self: Arc<Self>, mut orders: mpsc::Receiver<Order>, ready: watch::Sender<bool>) {
+    async fn tend(
+        self: Arc<Self>,
+        mut orders: mpsc::Receiver<Order>,
+        connected: watch::Sender<Option<String>>,
+    ) {
         let mut keeper: Option<Child> = None;
         loop {
             let (stream, input, welcome) = self.reach(&mut keeper).await;
+            let id = welcome.id.clone();
             self.take_stock(welcome).await;
-            ready.send_replace(true);
+            connected.send_replace(Some(id));
             match self.converse(stream, input, &mut orders).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "lost the connection to the keeper"),
             }
+            connected.send_replace(None);
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use wait4::{ResUse, Wait4};
+use windlass_core::LeaseId;
 
 use super::{
     exit_record::{ExitRecord, Outcome, StopCause},
@@ -23,6 +24,11 @@ use crate::workspace::Overlay;
 /// How long an attempt whose main process has ended is waited for: for its strays to die, and for
 /// whoever holds its output open.
 const END_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The name of a lease's directory.
+pub(super) fn lease_name(lease: &[u8]) -> String {
+    lease.try_into().map(|lease| LeaseId(lease).to_string()).unwrap_or_default()
+}
 
 /// One attempt in the keeper's hands.
 pub(super) struct Attempt {
@@ -146,7 +152,7 @@ impl Attempt {
         matches!(self.phase, Phase::Ended { .. })
     }
 
-    /// Clock ticks between boot and the start of the main process, also while it is a zombie.
+    /// Clock ticks between boot and the start of a running main process.
     pub(super) fn start_ticks(&mut self) -> u64 {
         if self.start_ticks.is_none() && self.is_running() {
             self.start_ticks = procfs::stat(self.pid).map(|stat| stat.start);
@@ -185,7 +191,6 @@ impl Attempt {
     /// Reaps the main process if it has ended; what is left of its group is killed before, while
     /// the zombie still holds the group's id.
     pub(super) fn reap_main(&mut self, now: Instant, end_micros: i64) -> bool {
-        self.start_ticks();
         let Phase::Running { child, .. } = &mut self.phase else { return false };
         kill_process_group(self.pid, Signal::KILL).ok();
         let ended = match child.try_wait4() {
@@ -231,6 +236,7 @@ impl Attempt {
         let own_cpu = rusage.map(|r| (r.utime + r.stime).as_micros()).unwrap_or_default();
         let killed = matches!(outcome, Outcome::Signalled(9) | Outcome::Exited(137));
         ExitRecord {
+            lease: lease_name(&self.lease),
             outcome,
             stopped: self.stop.as_ref().map(|stop| stop.cause),
             out_of_memory: killed

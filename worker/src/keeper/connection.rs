@@ -88,9 +88,4 @@ impl Connection {
         }
         Ok(true)
     }
-
-    /// True where everything queued has been sent.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.output.is_empty()
-    }
 }

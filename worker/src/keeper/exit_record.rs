@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// later worker finds it without the keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExitRecord {
+    /// Whose end it is: its directory may have served another attempt before.
+    pub(crate) lease: String,
     pub(crate) outcome: Outcome,
     /// Set where the keeper ended it.
     pub(crate) stopped: Option<StopCause>,
@@ -61,12 +63,14 @@ impl ExitRecord {
     /// Reads the record, if the attempt has ended. Half a record is none: its keeper was killed
     /// while it wrote.
     pub(crate) fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(Self::path(dir)).ok()?).ok()
+        let record: Self = serde_json::from_slice(&fs::read(Self::path(dir)).ok()?).ok()?;
+        dir.file_name().is_some_and(|name| *name == *record.lease).then_some(record)
     }
 
     /// The record of an attempt that never had a process.
-    pub(super) fn not_started(message: String, micros: i64) -> Self {
+    pub(crate) fn not_started(lease: String, message: String, micros: i64) -> Self {
         Self {
+            lease,
             outcome: Outcome::NotStarted(message),
             stopped: None,
             out_of_memory: false,

@@ -6,6 +6,7 @@
 //! environment, within moments) lives as long as an attempt that might have started it.
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fs::File,
     os::unix::ffi::OsStrExt,
     path::Path,
 };
@@ -33,6 +34,8 @@ pub(super) type Attempts = BTreeMap<u64, Attempt>;
 
 pub(super) struct Forest {
     own: Pid,
+    /// The keeper's children, as the kernel lists them.
+    children: Option<File>,
     /// Start of the marker of every attempt, of this keeper or an earlier one.
     any_marker: Vec<u8>,
     /// Processes seen below an attempt: id to start and the attempt's serial.
@@ -49,14 +52,15 @@ enum Owner {
 
 impl Forest {
     pub(super) fn new(own: Pid, attempts_dir: &Path) -> Self {
-        Self { own, any_marker: marker(attempts_dir), known: HashMap::new() }
+        let children = procfs::children_file(own);
+        Self { own, children, any_marker: marker(attempts_dir), known: HashMap::new() }
     }
 
     /// Children of the keeper that are no attempt's main process.
     fn strays(&self, attempts: &Attempts) -> Vec<Stat> {
         let mains: HashSet<Pid> =
             attempts.values().filter(|a| a.is_running()).map(|a| a.pid).collect();
-        let children = procfs::own_children(self.own).into_iter();
+        let children = procfs::own_children(self.own, self.children.as_ref()).into_iter();
         children.filter(|pid| !mains.contains(pid)).filter_map(procfs::stat).collect()
     }
 

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 use rustix::process::getpid;
 
 use super::{
-    attempt::{Attempt, Phase},
+    attempt::{Attempt, Phase, lease_name},
     exit_record::{ExitRecord, StopCause},
-    protocol::{Ended, LogDurable, News, Order, Release, Start, Stop, VERSION, Welcome, to_path},
+    protocol::{
+        Ended, Known, LogDurable, News, Order, Release, Start, Started, Stop, VERSION, Welcome,
+        to_path,
+    },
     serve::{Keeper, PER_ATTEMPT},
 };
 
@@ -14,9 +17,12 @@ impl Keeper {
     pub(super) fn obey(&mut self, order: Order) {
         match order {
             Order::Hello(_) => {
-                let attempts = self.attempts.values_mut().map(Attempt::known).collect();
+                let refused = self.refused.iter().map(|(lease, record)| refused(lease, record));
+                let known = self.attempts.values_mut().map(Attempt::known);
+                let attempts = known.chain(refused).collect();
                 let pid = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
-                self.put(News::Welcome(Welcome { version: VERSION, pid, attempts }));
+                let id = self.id.clone();
+                self.put(News::Welcome(Welcome { version: VERSION, pid, attempts, id }));
             }
             Order::Start(start) => self.start(start),
             Order::Stop(stop) => self.stop(&stop),
@@ -26,7 +32,9 @@ impl Keeper {
     }
 
     fn start(&mut self, start: Start) {
-        if self.serials.contains_key(&start.lease) || self.leaving_since.is_some() {
+        let known =
+            self.serials.contains_key(&start.lease) || self.refused.contains_key(&start.lease);
+        if known || self.leaving_since.is_some() {
             return;
         }
         let (lease, dir) = (start.lease.clone(), to_path(&start.dir));
@@ -34,9 +42,10 @@ impl Keeper {
         let mut attempt = match Attempt::start(start, Instant::now(), start_micros) {
             Ok(attempt) => attempt,
             Err(message) => {
-                let record = ExitRecord::not_started(message, start_micros);
+                let record = ExitRecord::not_started(lease_name(&lease), message, start_micros);
                 let json = serde_json::to_vec(&record).unwrap_or_default();
                 ExitRecord::write(&dir, &json).ok();
+                self.refused.insert(lease.clone(), json.clone());
                 return self.put(News::Ended(Ended { lease, record: json }));
             }
         };
@@ -67,6 +76,7 @@ impl Keeper {
             self.attempts.remove(&serial);
             self.serials.remove(&release.lease);
         }
+        self.refused.remove(&release.lease);
         self.put(News::Released(release));
     }
 
@@ -80,5 +90,16 @@ impl Keeper {
         if held && spool.may_go_on() {
             self.pump(serial, stream);
         }
+    }
+}
+
+/// How an attempt is told of that never had a process.
+fn refused(lease: &[u8], record: &[u8]) -> Known {
+    let lease = lease.to_vec();
+    Known {
+        started: Some(Started { lease: lease.clone(), pid: 0, start_micros: 0 }),
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        ended: Some(Ended { lease, record: record.to_vec() }),
     }
 }

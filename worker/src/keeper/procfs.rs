@@ -1,5 +1,5 @@
 //! What `/proc` tells about processes. A process may vanish at any moment: then there is no answer.
-use std::{fs, io::Read};
+use std::{fs, io::Read, os::unix::fs::FileExt};
 
 use rustix::{
     param::{clock_ticks_per_second, page_size},
@@ -80,12 +80,25 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     found
 }
 
-/// The children of the calling process, which must have a single thread.
-pub(crate) fn own_children(own: Pid) -> Vec<Pid> {
-    let path = format!("/proc/{0}/task/{0}/children", own.as_raw_nonzero());
-    match fs::read_to_string(path) {
-        Ok(text) => parse_pids(&text).collect(),
-        Err(_) => children_by_scan(own),
+/// The list of a process's children, for `own_children`; none on kernels that keep no such list.
+pub(crate) fn children_file(pid: Pid) -> Option<fs::File> {
+    fs::File::open(format!("/proc/{0}/task/{0}/children", pid.as_raw_nonzero())).ok()
+}
+
+/// The children of the calling process, which must have a single thread, by its list of them.
+pub(crate) fn own_children(own: Pid, list: Option<&fs::File>) -> Vec<Pid> {
+    let read = |list: &fs::File| {
+        let (mut text, mut block) = (Vec::new(), [0; 4096]);
+        loop {
+            match list.read_at(&mut block, u64::try_from(text.len()).unwrap_or(u64::MAX)).ok()? {
+                0 => return String::from_utf8(text).ok(),
+                len => text.extend_from_slice(&block[..len]),
+            }
+        }
+    };
+    match list.and_then(read) {
+        Some(text) => parse_pids(&text).collect(),
+        None => children_by_scan(own),
     }
 }
 

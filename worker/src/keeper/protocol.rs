@@ -126,7 +126,8 @@ pub(crate) enum News {
     Released(Release),
 }
 
-/// Answer to `Hello`: everything that the keeper has.
+/// Answer to `Hello`: everything that the keeper has. Orders of earlier workers that it has not
+/// taken by then it never takes.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Welcome {
     #[prost(uint32, tag = "1")]
@@ -135,6 +136,9 @@ pub(crate) struct Welcome {
     pub(crate) pid: u32,
     #[prost(message, repeated, tag = "3")]
     pub(crate) attempts: Vec<Known>,
+    /// Of this very process; no other keeper ever has it. Empty from keepers of earlier versions.
+    #[prost(string, tag = "4")]
+    pub(crate) id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,7 +1,11 @@
 use std::{
     collections::HashMap,
+    fs::File,
     io,
-    os::{fd::AsFd, unix::net::UnixListener},
+    os::{
+        fd::AsFd,
+        unix::{fs::MetadataExt, net::UnixListener},
+    },
     time::{Duration, Instant},
 };
 
@@ -35,6 +39,10 @@ const SAMPLE: Duration = Duration::from_millis(250);
 /// How often an attempt that is ending, or being killed, is looked at.
 const SETTLE: Duration = Duration::from_millis(1);
 
+/// How long news that nobody waits for are kept back, so that those of a short attempt wake the
+/// worker once.
+const TELL_LATER: Duration = Duration::from_millis(2);
+
 /// How often an idle keeper looks whether its directory is still there.
 const LOOK_ROUND: Duration = Duration::from_secs(5);
 
@@ -55,12 +63,20 @@ pub(super) const PER_ATTEMPT: u64 = 4;
 
 pub(super) struct Keeper {
     pub(super) config: KeeperConfig,
+    /// Tells this keeper from any other.
+    pub(super) id: String,
+    /// The work directory, open so that one made anew in its place is another.
+    work: File,
     epoll: std::os::fd::OwnedFd,
     listener: UnixListener,
     signals: SignalFd,
     connection: Option<Connection>,
+    /// When what waits for the worker is to be sent.
+    tell_at: Option<Instant>,
     pub(super) attempts: Attempts,
     pub(super) serials: HashMap<Vec<u8>, u64>,
+    /// Exit records of attempts that could not be started, until they are released.
+    pub(super) refused: HashMap<Vec<u8>, Vec<u8>>,
     pub(super) next_serial: u64,
     forest: Forest,
     block: Vec<u8>,
@@ -88,14 +104,18 @@ impl Keeper {
         watch(signals.as_fd(), SIGNALS).map_err(|e| setup(e.into()))?;
         let now = Instant::now();
         Ok(Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            work: File::open(&config.work).map_err(setup)?,
             forest: Forest::new(getpid(), &config.work.join("attempts")),
             config,
             epoll,
             listener,
             signals,
             connection: None,
+            tell_at: None,
             attempts: Attempts::new(),
             serials: HashMap::new(),
+            refused: HashMap::new(),
             next_serial: 1,
             block: vec![0; BLOCK],
             busy_at: now,
@@ -155,6 +175,9 @@ impl Keeper {
             |a: &Attempt| a.is_ending() || a.stop.as_ref().is_some_and(|s| s.kill_at <= now);
         let active = self.attempts.values().filter(|a| !a.has_ended());
         let mut wait = if self.connection.is_some() { LOOK_ROUND } else { IDLE };
+        if let Some(at) = self.tell_at {
+            wait = wait.min(at.saturating_duration_since(now));
+        }
         for attempt in active {
             wait = wait.min(SAMPLE);
             if settling(attempt) {
@@ -185,7 +208,8 @@ impl Keeper {
         }
     }
 
-    /// A new worker replaces the one before, which may be dead without having closed.
+    /// A new worker replaces the one before, which may be dead without having closed. What that one
+    /// said and nobody read goes with its connection: the new one is told of all that was taken.
     fn accept(&mut self) {
         loop {
             let stream = match self.listener.accept() {
@@ -224,9 +248,14 @@ impl Keeper {
     }
 
     pub(super) fn put(&mut self, news: News) {
-        if let Some(connection) = &mut self.connection {
-            connection.put(news);
-        }
+        let Some(connection) = &mut self.connection else { return };
+        let now = Instant::now();
+        let at = match &news {
+            News::Started(_) | News::Released(_) => now + TELL_LATER,
+            News::Welcome(_) | News::Grew(_) | News::Ended(_) => now,
+        };
+        self.tell_at = Some(self.tell_at.map_or(at, |other| other.min(at)));
+        connection.put(news);
     }
 
     pub(super) fn watch(&self, fd: impl AsFd, token: u64) {
@@ -325,10 +354,18 @@ impl Keeper {
         if running {
             self.look(now);
         }
-        if self.leaving_since.is_none() && !self.config.work.is_dir() {
+        if self.leaving_since.is_none() && !self.has_its_directory() {
             tracing::warn!("the work directory is gone");
             self.leave();
         }
+    }
+
+    /// False where the work directory was removed, or made anew.
+    fn has_its_directory(&self) -> bool {
+        let (Ok(ours), Ok(there)) = (self.work.metadata(), self.config.work.metadata()) else {
+            return self.config.work.is_dir();
+        };
+        (ours.dev(), ours.ino()) == (there.dev(), there.ino())
     }
 
     fn look(&mut self, now: Instant) {
@@ -352,15 +389,26 @@ impl Keeper {
         }
     }
 
-    /// Sends news. Growth of logs is only told when nothing else waits, so it never piles up.
+    /// Sends news whose time has come. Growth of logs is only told when nothing else waits for
+    /// room, so it never piles up.
     fn tell(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        if connection.is_flushed() {
-            for attempt in self.attempts.values_mut() {
-                attempt.growth().for_each(|grew| connection.put(News::Grew(grew)));
+        let now = Instant::now();
+        let Some(connection) = &mut self.connection else {
+            self.tell_at = None;
+            return;
+        };
+        let waited = connection.waits_to_send;
+        if !waited {
+            let growth = self.attempts.values_mut().flat_map(Attempt::growth);
+            for grew in growth {
+                connection.put(News::Grew(grew));
+                self.tell_at = Some(now);
+            }
+            if self.tell_at.is_none_or(|at| at > now) {
+                return;
             }
         }
-        let waited = connection.waits_to_send;
+        self.tell_at = None;
         let result = connection.flush().and_then(|flushed| {
             connection.waits_to_send = !flushed;
             if waited != connection.waits_to_send {

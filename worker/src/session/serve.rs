@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use windlass_core::LeaseId;
 use windlass_proto::{
-    common::v1::{LogStream, MetricPoint},
+    common::v1::{AttemptState, LogStream, MetricPoint},
     worker::v1::{
         CloseSessionRequest, HeartbeatRequest, LeaseProof, OpenSessionRequest,
         ReportAttemptRequest, ReportAttemptResponse, ReportMetricsRequest, WatchDirectivesRequest,
@@ -19,6 +19,7 @@ use super::{
     Daemon, LogSizes, Refused,
     connect::connect,
     link::{Link, Reaction, Session, react},
+    lock::WorkerLock,
     logs::Logs,
     poll::{PollId, Runner},
     registry::Registry,
@@ -51,8 +52,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) socket: PathBuf,
-    /// When it is gone, the home is.
-    pub(crate) home: PathBuf,
+    /// When it is lost, so is the home.
+    pub(crate) lock: Arc<WorkerLock>,
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) hostname: String,
@@ -89,6 +90,7 @@ impl Service {
         for attempt in found {
             if let Some(held) = self.registry.add(attempt.proof.clone(), attempt.lease) {
                 held.set_started();
+                held.set_state(AttemptState::Running);
                 runner.begin_held(held, From::Found(attempt), self.registry.take_slot());
             }
         }
@@ -98,6 +100,9 @@ impl Service {
                 tracing::error!(%error, "the daemon refuses to give work");
                 stop.cancelled().await;
             },
+            () = self.identity.lock.lost() => {
+                tracing::warn!("the home was removed: leaving");
+            }
             () = stop.cancelled() => {}
         }
         self.say_goodbye(&runner).await;
@@ -126,12 +131,16 @@ impl Service {
         let mut pause = RETRY_FIRST;
         let began = Instant::now();
         loop {
+            // The daemon of a home made anew has a worker of its own, which is not to be fenced.
+            if !self.identity.lock.is_ours() {
+                return None;
+            }
             match self.try_open().await {
                 Ok(opened) => return Some(opened),
                 Err(error) => tracing::debug!(%error, "no session yet"),
             }
             let lonely = began.elapsed() > LONELY && self.registry.is_empty();
-            if lonely || !self.identity.home.exists() {
+            if lonely {
                 tracing::info!("no daemon: leaving");
                 return None;
             }

@@ -61,7 +61,7 @@ impl Workspaces {
     /// overlay be unmounted. May be done again, with the same result, until the attempt is
     /// discarded.
     pub(crate) fn capture(&self, prepared: &Prepared) -> Result<Captured, WorkspaceError> {
-        if prepared.mount.as_ref().is_some_and(Overlay::is_unused) {
+        if prepared.is_unused() {
             return Ok(Captured { changes: None, artifacts: Vec::new(), skipped: Vec::new() });
         }
         let Gathered { after, skipped } = gather(&self.store, prepared, self.max_changed)?;

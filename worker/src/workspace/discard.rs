@@ -10,17 +10,7 @@ use std::{
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::{
-    Overlay, WorkspaceError,
-    spaces::{is_mounted, linked},
-};
-
-/// Removes an attempt's directory and the space it worked in, at once: for whoever has no
-/// `Workspaces`. One that is gone is no error.
-pub(crate) fn discard(attempt_dir: &Path) -> Result<(), WorkspaceError> {
-    linked(attempt_dir)?.map_or(Ok(()), |space| remove(&space))?;
-    remove(attempt_dir)
-}
+use super::{Overlay, WorkspaceError, spaces::is_mounted};
 
 /// Removes a directory, whatever modes a step left behind. Whatever is still mounted in it goes
 /// first, so that nothing is removed through a mount. One that is gone is no error.

@@ -1,11 +1,11 @@
 //! The private working directory of an attempt: it shows the project's files and what the steps
 //! before wrote, takes every write, and tells at the end what became of them.
 //!
-//! With an overlay the step works in a space: `cwd` there is a mount point, writes land in `upper`,
-//! and the attempt's directory holds a link to the space. The trees below are links to blobs, safe because nothing writes
-//! to a lower layer. Without one, `cwd` in the
-//! attempt's directory holds copies. Hard links alone will not do: whoever owns
-//! a file can make it writable and change the blob through it.
+//! With an overlay the step works in a space: `cwd` there is a mount point and writes land in
+//! `upper`; the attempt's record names the space. The trees below are links to blobs, safe because
+//! nothing writes to a lower layer. Without one, `cwd` in the attempt's directory holds copies.
+//! Hard links alone will not do: whoever owns a file can make it writable and change the blob
+//! through it.
 
 mod capture;
 mod discard;
@@ -25,7 +25,6 @@ use windlass_blobs::{MaterialiseError, ParseError, StoreError};
 use windlass_core::Digest;
 
 pub(crate) use capture::{ArtifactFact, Captured, Entry, Skipped, Why};
-pub(crate) use discard::discard;
 pub(crate) use mode::{Mode, enter_user_namespace, probe_child};
 pub(crate) use overlay::Overlay;
 pub(crate) use prepare::{Prepared, Workspaces};

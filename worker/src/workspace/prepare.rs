@@ -2,7 +2,10 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use windlass_blobs::{How, Stamp, Store, materialise};
@@ -11,7 +14,7 @@ use windlass_core::Digest;
 use super::{
     Mode, Overlay, WorkspaceError,
     capture::MAX_CHANGED,
-    spaces::{self, Spaces},
+    spaces::Spaces,
     trash::Trash,
     trees::{TreeDir, Trees},
     views::{View, Views},
@@ -36,11 +39,31 @@ pub(crate) struct Prepared {
     pub(crate) cwd: PathBuf,
     /// What the keeper must mount before the step and unmount after it.
     pub(crate) mount: Option<Overlay>,
+    /// Where all of the overlay lies; none for copies.
+    pub(crate) space: Option<PathBuf>,
+    /// Nothing was written, as was seen when its processes had ended.
+    pub(super) untouched: AtomicBool,
     pub(super) view: Arc<View>,
     /// How the files looked that were copied; whoever is not there is read.
     pub(super) laid: HashMap<String, Stamp>,
     /// Keeps the lower layers on the disk.
     lower: Vec<Arc<TreeDir>>,
+}
+
+impl Prepared {
+    fn new(cwd: PathBuf, mount: Option<Overlay>, view: Arc<View>) -> Self {
+        let (laid, lower) = (HashMap::new(), Vec::new());
+        Self { cwd, mount, space: None, untouched: AtomicBool::new(false), view, laid, lower }
+    }
+
+    /// True where nothing was written to an overlay. Its processes must have ended: what was seen
+    /// once is not looked at again.
+    pub(crate) fn is_unused(&self) -> bool {
+        let Some(overlay) = &self.mount else { return false };
+        let unused = self.untouched.load(Ordering::Relaxed) || overlay.is_unused();
+        self.untouched.store(unused, Ordering::Relaxed);
+        unused
+    }
 }
 
 impl Workspaces {
@@ -74,63 +97,65 @@ impl Workspaces {
         attempt_dir: &Path,
     ) -> Result<Prepared, WorkspaceError> {
         let view = self.views.get(snapshot, layers)?;
-        fs::create_dir_all(attempt_dir).map_err(WorkspaceError::at(attempt_dir))?;
         let Some(spaces) = &self.spaces else {
+            fs::create_dir_all(attempt_dir).map_err(WorkspaceError::at(attempt_dir))?;
             let cwd = attempt_dir.join("cwd");
             materialise(&self.store, &view.tree, &cwd, How::Copy)?;
             let laid = stamps(&view, &cwd)?;
-            return Ok(Prepared { cwd, mount: None, view, laid, lower: Vec::new() });
+            return Ok(Prepared { laid, ..Prepared::new(cwd, None, view) });
         };
         let lower = view.lower.iter().map(|tree| tree.path.clone()).collect();
         let userxattr = self.mode == Mode::OverlayInUserNamespace;
-        let overlay = spaces.take(attempt_dir, lower, userxattr)?;
+        let (space, overlay) = spaces.take(lower, userxattr)?;
         let (cwd, lower) = (overlay.target.clone(), view.lower.clone());
-        Ok(Prepared { cwd, mount: Some(overlay), view, laid: HashMap::new(), lower })
+        Ok(Prepared { lower, space: Some(space), ..Prepared::new(cwd, Some(overlay), view) })
     }
 
     /// Takes back the space of an attempt that has been captured or never started. What nothing
-    /// was written to may serve again. Its processes must have ended.
-    pub(crate) fn release(
-        &self,
-        prepared: Prepared,
-        attempt_dir: &Path,
-    ) -> Result<(), WorkspaceError> {
-        match (&self.spaces, prepared.mount) {
-            (Some(spaces), Some(overlay)) => spaces.give_back(attempt_dir, overlay, prepared.lower),
-            _ => Ok(()),
+    /// was written to, and nobody reads any more, may serve again. Its processes must have ended.
+    pub(crate) fn release(&self, prepared: Arc<Prepared>) -> Result<(), WorkspaceError> {
+        let Some(space) = prepared.space.clone() else { return Ok(()) };
+        let unused = prepared.is_unused();
+        match (&self.spaces, Arc::into_inner(prepared)) {
+            (Some(spaces), Some(Prepared { mount: Some(overlay), lower, .. })) if unused => {
+                spaces.give_back(space, overlay, lower)
+            }
+            _ => self.trash.throw(&space),
         }
     }
 
     /// Puts the emptied directory of an earlier attempt at `attempt_dir`, with `io/inputs` and
-    /// `io/outputs` in it; false where there is none.
+    /// `io/outputs` in it; false where there is none. Records in it are those of that attempt.
     pub(crate) fn recycle(&self, attempt_dir: &Path) -> bool {
         self.trash.recycle(attempt_dir)
     }
 
-    /// Removes the directory of an attempt, without waiting for it, and its space unless that has
-    /// been released. One that is gone is no error.
+    /// Removes the directory of an attempt, without waiting for it. One that is gone is no error.
     pub(crate) fn discard(&self, attempt_dir: &Path) -> Result<(), WorkspaceError> {
-        spaces::linked(attempt_dir)?.map_or(Ok(()), |space| self.trash.throw(&space))?;
         self.trash.throw(attempt_dir)
     }
 
-    /// The working directory that an earlier process prepared of the same parts. All of these
-    /// must be adopted before any is prepared: until then nobody holds the trees below them.
+    /// The working directory that an earlier process prepared of the same parts, in `space` where
+    /// it was an overlay. All of these must be adopted before any is prepared: until then nobody
+    /// holds the trees below them, and spaces that nobody adopted are thrown away then.
     pub(crate) fn adopt(
         &self,
         snapshot: Digest,
         layers: &[Digest],
         attempt_dir: &Path,
+        space: Option<&Path>,
     ) -> Result<Prepared, WorkspaceError> {
-        let recorded = spaces::recorded(attempt_dir)?;
-        if let (Some((space, _)), Some(spaces)) = (&recorded, &self.spaces) {
-            spaces.keep(space);
-        }
-        let mount = recorded.map(|(_, overlay)| overlay);
-        let lower = mount.as_ref().map(|overlay| self.views.hold(&overlay.lower));
+        let Some(space) = space else {
+            let view = self.views.get(snapshot, layers)?;
+            return Ok(Prepared::new(attempt_dir.join("cwd"), None, view));
+        };
+        let overlay = Overlay::recorded(space).map_err(WorkspaceError::at(space))?;
+        let lower = self.views.hold(&overlay.lower);
         let view = self.views.get(snapshot, layers)?;
-        let cwd = mount.as_ref().map_or_else(|| attempt_dir.join("cwd"), |o| o.target.clone());
-        Ok(Prepared { cwd, mount, view, laid: HashMap::new(), lower: lower.unwrap_or_default() })
+        self.spaces.iter().for_each(|spaces| spaces.keep(space));
+        let cwd = overlay.target.clone();
+        let space = Some(space.to_path_buf());
+        Ok(Prepared { lower, space, ..Prepared::new(cwd, Some(overlay), view) })
     }
 }
 

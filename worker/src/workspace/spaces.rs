@@ -1,6 +1,6 @@
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, symlink},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -8,9 +8,6 @@ use std::{
 use tempfile::TempDir;
 
 use super::{Overlay, WorkspaceError, trash::Trash, trees::TreeDir};
-
-/// Link in an attempt's directory to the space it works in.
-const LINK: &str = "space";
 
 /// Most spaces that wait for an attempt which sees the same.
 const MAX_IDLE: usize = 8;
@@ -45,22 +42,19 @@ impl Spaces {
         Ok(Self { trash, inherited, idle: Mutex::default(), dir })
     }
 
-    /// A space for the attempt in `attempt_dir`, with an overlay over `lower`.
+    /// A space, and its overlay over `lower`.
     pub(super) fn take(
         &self,
-        attempt_dir: &Path,
         lower: Vec<PathBuf>,
         userxattr: bool,
-    ) -> Result<Overlay, WorkspaceError> {
+    ) -> Result<(PathBuf, Overlay), WorkspaceError> {
         for left in std::mem::take(&mut *lock(&self.inherited)) {
             self.trash.throw(&left)?;
         }
-        let (space, overlay) = match self.find_idle(&lower) {
-            Some(idle) => (idle.space, idle.overlay),
-            None => self.make(lower, userxattr).map_err(WorkspaceError::at(&self.dir))?,
-        };
-        symlink(&space, attempt_dir.join(LINK)).map_err(WorkspaceError::at(attempt_dir))?;
-        Ok(overlay)
+        match self.find_idle(&lower) {
+            Some(idle) => Ok((idle.space, idle.overlay)),
+            None => self.make(lower, userxattr).map_err(WorkspaceError::at(&self.dir)),
+        }
     }
 
     /// Lets an attempt of an earlier process keep its space.
@@ -68,19 +62,13 @@ impl Spaces {
         lock(&self.inherited).retain(|inherited| inherited != space);
     }
 
-    /// Takes the space of an ended attempt back. Nothing is thrown away that may serve again.
+    /// Takes a space back that nothing was written to.
     pub(super) fn give_back(
         &self,
-        attempt_dir: &Path,
+        space: PathBuf,
         overlay: Overlay,
         lower: Vec<Arc<TreeDir>>,
     ) -> Result<(), WorkspaceError> {
-        let Some(space) = linked(attempt_dir)? else { return Ok(()) };
-        let link = attempt_dir.join(LINK);
-        fs::remove_file(&link).map_err(WorkspaceError::at(&link))?;
-        if !overlay.is_unused() {
-            return self.trash.throw(&space);
-        }
         let mut idle = lock(&self.idle);
         idle.push(Idle { space, overlay, _lower: lower });
         let excess = (idle.len() > MAX_IDLE).then(|| idle.remove(0));
@@ -111,23 +99,6 @@ impl Drop for Spaces {
                 tracing::warn!(space = %idle.space.display(), %error, "a space stays");
             }
         }
-    }
-}
-
-/// The space of the attempt in `attempt_dir`, and what is mounted there; `None` for copies.
-pub(super) fn recorded(attempt_dir: &Path) -> Result<Option<(PathBuf, Overlay)>, WorkspaceError> {
-    let Some(space) = linked(attempt_dir)? else { return Ok(None) };
-    let overlay = Overlay::recorded(&space).map_err(WorkspaceError::at(&space))?;
-    Ok(Some((space, overlay)))
-}
-
-/// The space that the attempt in `attempt_dir` works in, if any.
-pub(super) fn linked(attempt_dir: &Path) -> Result<Option<PathBuf>, WorkspaceError> {
-    let link = attempt_dir.join(LINK);
-    match fs::read_link(&link) {
-        Ok(space) => Ok(Some(space)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(WorkspaceError::at(&link)(error)),
     }
 }
 

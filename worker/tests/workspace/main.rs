@@ -5,8 +5,6 @@
 //! worker (`suite DIR`, once more as another user where it is root) and, started by itself, the
 //! keeper (`keeper`) and its probe (`probe`). `timing` prints what one step costs.
 
-#[path = "../../src/record.rs"]
-mod record;
 mod suite;
 mod timing;
 #[path = "../../src/workspace/mod.rs"]

@@ -14,7 +14,7 @@ use windlass_core::Digest;
 
 use crate::{
     Outcome, shell,
-    workspace::{Captured, Entry, Mode, Prepared, Why, Workspaces, discard},
+    workspace::{Captured, Entry, Mode, Prepared, Why, Workspaces},
 };
 
 /// Runs everything in `dir`, under every mode that there is for this user.
@@ -130,11 +130,14 @@ impl Bench {
             let prepared = workspaces.prepare(self.snapshot, &layers, &dir)?;
             self.step(&prepared, script)?;
             let first = workspaces.capture(&prepared)?;
-            let again = self.workspaces()?.adopt(self.snapshot, &layers, &dir)?;
+            let again = self.workspaces()?.adopt(
+                self.snapshot,
+                &layers,
+                &dir,
+                prepared.space.as_deref(),
+            )?;
             assert_eq!(self.workspaces()?.capture(&again)?, first, "{name}");
-            if name == "two" {
-                workspaces.release(prepared, &dir)?;
-            }
+            workspaces.release(Arc::new(prepared))?;
             workspaces.discard(&dir)?;
             workspaces.discard(&dir)?;
             assert!(!dir.exists());
@@ -175,14 +178,16 @@ impl Bench {
         self.step(&prepared, "touch del.txt && cat data/edit.txt > /dev/null")?;
         let captured = workspaces.capture(&prepared)?;
         assert_eq!(captured, Captured { changes: None, artifacts: vec![], skipped: vec![] });
+        workspaces.release(Arc::new(prepared))?;
         workspaces.discard(&dir)?;
         let empty = workspaces.prepare(digest_of(b""), &[], &dir)?;
         self.step(&empty, "test -z \"$(ls)\"")?;
+        workspaces.release(Arc::new(empty))?;
         Ok(workspaces.discard(&dir)?)
     }
 
-    /// The directory of an attempt that its step left bare is emptied for the next one; one that holds
-    /// an output, or a link in place of a record, is not.
+    /// The directory of an attempt in which its step left a few files at most is emptied for the next
+    /// one; one that holds many, a directory, or a link or a locked file in place of a record, is not.
     fn bare_directories_serve_again(&self) -> Outcome {
         let workspaces =
             Workspaces::new(&self.dir.join("bare"), Arc::clone(&self.store), self.mode)?;
@@ -196,12 +201,21 @@ impl Bench {
             fs::write(dir.join("exit.json"), "{}")?;
             Ok::<_, std::io::Error>(dir)
         };
-        let full = attempt("full")?;
-        fs::write(full.join("io/outputs/x.json"), "1")?;
+        let deep = attempt("deep")?;
+        fs::create_dir(deep.join("io/outputs/more"))?;
+        let crowded = attempt("crowded")?;
+        for i in 0..100 {
+            fs::write(crowded.join(format!("io/outputs/x{i}")), "1")?;
+        }
         let linked = attempt("linked")?;
         symlink(&outside, linked.join("io/params.json"))?;
+        let locked = attempt("locked")?;
+        fs::set_permissions(locked.join("exit.json"), fs::Permissions::from_mode(0o400))?;
         let bare = attempt("bare")?;
-        for dir in [&full, &linked, &bare] {
+        fs::write(bare.join("io/results"), "x\x001\0end\0")?;
+        fs::write(bare.join("io/outputs/x.json"), "1")?;
+        fs::write(bare.join("stdout"), "said")?;
+        for dir in [&deep, &crowded, &linked, &locked, &bare] {
             workspaces.discard(dir)?;
         }
         let next = self.dir.join("bare/next");
@@ -211,9 +225,9 @@ impl Bench {
             std::thread::yield_now();
         }
         assert!(!workspaces.recycle(&self.dir.join("bare/other")), "only the bare one serves");
-        assert_eq!(fs::read(next.join("lease"))?, b"\0");
-        assert_eq!(fs::read(next.join("exit.json"))?, b"\0");
+        assert_eq!(fs::read(next.join("lease"))?, b"a lease");
         assert_eq!(fs::read_dir(next.join("io/outputs"))?.count(), 0);
+        assert!(!next.join("stdout").exists());
         assert_eq!(fs::read(&outside)?, b"untouched");
         Ok(())
     }
@@ -228,7 +242,7 @@ impl Bench {
             places.push(prepared.cwd.clone());
             self.step(&prepared, script)?;
             workspaces.capture(&prepared)?;
-            workspaces.release(prepared, &dir)?;
+            workspaces.release(Arc::new(prepared))?;
             workspaces.discard(&dir)?;
         }
         if self.mode != Mode::Copy {
@@ -247,6 +261,7 @@ impl Bench {
             overlay.mount()?;
             overlay.unmount()?;
             assert!(shows());
+            workspaces.release(Arc::new(prepared))?;
             workspaces.discard(&dir)?;
         }
         Ok(())
@@ -263,13 +278,14 @@ impl Bench {
             let top = prepared.mount.as_ref().map_or(&prepared.cwd, |overlay| &overlay.upper);
             fs::write(top.join(format!("f{n}")), format!("{n}"))?;
             layers.extend(workspaces.capture(&prepared)?.changes);
-            workspaces.release(prepared, &dir)?;
+            workspaces.release(Arc::new(prepared))?;
             workspaces.discard(&dir)?;
         }
         assert_eq!(layers.len(), steps);
         let last = self.attempt("last");
         let prepared = workspaces.prepare(self.snapshot, &layers, &last)?;
         self.step(&prepared, &format!("test -e tool && test -e f{}", steps - 1))?;
+        workspaces.release(Arc::new(prepared))?;
         workspaces.discard(&last)?;
         if let Ok(trees) = fs::read_dir(self.dir.join("work/trees")) {
             let count = trees.count();
@@ -290,7 +306,8 @@ impl Bench {
         }
         let refused = workspaces.capture(&prepared).err().ok_or("taken")?;
         assert!(refused.to_string().contains("more than 20 files"), "{refused}");
-        Ok(discard(&dir)?)
+        workspaces.release(Arc::new(prepared))?;
+        Ok(workspaces.discard(&dir)?)
     }
 }
 

@@ -57,7 +57,7 @@ fn chain(workspaces: &Workspaces, snapshot: Digest, files: u32, work: &Path) -> 
         let unmounted = Instant::now();
         layers.extend(workspaces.capture(&prepared)?.changes);
         let captured = Instant::now();
-        workspaces.release(prepared, &dir)?;
+        workspaces.release(Arc::new(prepared))?;
         workspaces.discard(&dir)?;
         let end = Instant::now();
         let whole = (end - start) - (written - mounted);

@@ -108,6 +108,7 @@ async fn a_panic_of_the_engine_is_seen() {
     rig.thread.take().unwrap().join();
     let options = Options {
         database: home.path().join("windlass.db"),
+        blobs: windlass_blobs::Store::open(&home.path().join("blobs")).unwrap(),
         environments: home.path().join("env"),
         clock: Arc::clone(&rig.clock) as Arc<dyn Clock>,
         ended: Box::new(Bomb),

@@ -1,5 +1,6 @@
 use windlass_proto::common::v1::{BoundArg, OutputRef, PythonAction};
 use windlass_proto::common::v1::{MetricPoint, RetrySpec, StubAction, bound_arg::Value};
+use windlass_proto::worker::v1::{TaskArg, task_arg};
 
 use super::*;
 
@@ -133,14 +134,15 @@ async fn steps_get_outputs_and_changes_from_above() {
         report.changes = if place == 1 { String::new() } else { format!("change{place}") };
         rig.handle.report(report).await.unwrap();
         if place == 2 {
-            assert_eq!(grant.inputs, [output("x", 1), output("y", 11)]);
-            assert_eq!(grant.layers, ["change0"]);
+            assert_eq!(grant.given.inputs, [output("x", 1), output("y", 11)]);
+            assert_eq!(grant.given.layers, ["change0"]);
         }
     }
     let last = worker.one().await;
-    assert_eq!(last.bound, [(1, output("y", 11))]);
-    assert_eq!(last.inputs, [output("y", 11)]);
-    assert_eq!(last.layers, ["change0", "change2"]);
+    let value = Some(task_arg::Value::Output(output("y", 11)));
+    assert_eq!(last.given.args.last(), Some(&TaskArg { name: "y".into(), value }));
+    assert_eq!(last.given.inputs, [output("y", 11)]);
+    assert_eq!(last.given.layers, ["change0", "change2"]);
 }
 
 #[tokio::test]

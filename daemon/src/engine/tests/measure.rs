@@ -45,7 +45,7 @@ fn fill(home: &Path) {
     use prost::Message;
     let mut writer = crate::store::open(&home.join("windlass.db")).unwrap();
     let plan = chain(1).encode_to_vec();
-    let record = RunRecord { run: Some(Run::default()), left_out: String::new() };
+    let record = RunRecord { run: Some(Run::default()), ..RunRecord::default() };
     let tx = writer.tx().unwrap();
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
                    WHERE i < 1000000), r AS (SELECT i, unhex(printf('%032x', i << 20)) AS id FROM n)";

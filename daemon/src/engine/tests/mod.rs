@@ -3,6 +3,7 @@ mod fleet;
 mod flow;
 mod measure;
 mod repeats;
+mod spread;
 
 use std::{
     collections::HashMap,
@@ -90,6 +91,7 @@ impl Rig {
         let database = home.join("windlass.db");
         let options = Options {
             database: database.clone(),
+            blobs: windlass_blobs::Store::open(&home.join("blobs")).unwrap(),
             environments: home.join("env"),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ended: Box::new(ends.clone()),
@@ -233,7 +235,7 @@ impl Worker<'_> {
 }
 
 fn proof(grant: &Grant) -> Proof {
-    let path: StepPath = grant.run.path(grant.key.step).parse().unwrap();
+    let path: StepPath = grant.path.parse().unwrap();
     let (run, attempt, lease) = (grant.key.run, grant.key.attempt, grant.lease);
     Proof { run, path, attempt, lease, key: Some(grant.key) }
 }
@@ -244,7 +246,7 @@ fn held(grant: &Grant, state: AttemptState) -> Held {
 
 fn new_run(run: RunId, request: Uuid, plan: Plan) -> NewRun {
     let api = Run { labels: HashMap::from([("team".into(), "a".into())]), ..Run::default() };
-    let record = RunRecord { run: Some(api), left_out: String::new() };
+    let record = RunRecord { run: Some(api), ..RunRecord::default() };
     NewRun::new((run, request), None, record, plan, None).unwrap()
 }
 

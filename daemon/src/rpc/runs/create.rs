@@ -1,26 +1,32 @@
 //! How a run comes to be: from files and parameters, or from another run.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use prost::bytes::Bytes;
 use tonic::Status;
 use uuid::Uuid;
 use windlass_core::RunId;
 use windlass_proto::api::v1::{
     CreateRunRequest, CreateRunResponse, ErrorReason, RerunRunRequest, RerunRunResponse, Run,
 };
-use windlass_proto::common::v1::Plan;
+use windlass_proto::common::v1::{Plan, PlannedStep};
 
 use super::{RunsRpc, fields};
 use crate::{
+    compile::Compiled,
     engine::{CallerVariables, NewRun},
     rpc::{
+        compile_calls::Offered,
         engine_status::bad_graph,
         find,
         status::{internal, invalid, status},
     },
     space,
-    store::{details, names, records::RunRecord, requests, runs},
+    store::{
+        details, names,
+        records::{CallerEnvironment, RunRecord},
+        requests,
+        runs::{self, Flow},
+    },
 };
 
 /// What is known of a run before it has an id.
@@ -31,7 +37,8 @@ struct Draft {
     /// Without what the engine knows better.
     run: Run,
     left_out: String,
-    environment: HashMap<String, Bytes>,
+    environment: CallerEnvironment,
+    flow: Flow,
 }
 
 impl RunsRpc {
@@ -63,9 +70,16 @@ impl RunsRpc {
             ..Run::default()
         };
         let left_out = source.left_out.clone();
-        let plan = self.compiler.compile(source, request.params.unwrap_or_default()).await?;
-        let environment = request.environment;
-        let draft = Draft { request: id, name, plan, run, left_out, environment };
+        let offered = Offered {
+            values: request.params.unwrap_or_default(),
+            substitutes: request.substitutes.unwrap_or_default(),
+            secrets: Some(request.secrets),
+        };
+        let Compiled { plan, secrets } = self.compiler.compile(source, offered).await?;
+        let environment =
+            CallerEnvironment { variables: request.environment, secrets, whole: true };
+        let flow = flow(&plan, request.priority);
+        let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
         Ok(CreateRunResponse { run: Some(run), replayed })
     }
@@ -95,9 +109,11 @@ impl RunsRpc {
             let plan = details::plan(conn, row.run)?;
             Ok(Ok((row, record, plan)))
         });
-        let (row, RunRecord { run: api, left_out }, plan) = old.await??;
+        let (row, RunRecord { run: api, left_out, .. }, plan) = old.await??;
         let old = api.unwrap_or_default();
-        let plan = self.compiler.rebind(old.snapshot.clone(), plan, values).await?;
+        let offered = Offered { values, secrets: Some(request.secrets), ..Offered::default() };
+        let compiled = self.compiler.rebind(old.snapshot.clone(), plan, offered).await?;
+        let Compiled { plan, secrets } = compiled;
         let run = Run {
             labels: request.labels,
             note: request.note,
@@ -110,8 +126,10 @@ impl RunsRpc {
             target: old.target,
             ..Run::default()
         };
-        let environment = request.environment;
-        let draft = Draft { request: id, name, plan, run, left_out, environment };
+        let environment =
+            CallerEnvironment { variables: request.environment, secrets, whole: true };
+        let flow = flow(&plan, request.priority);
+        let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
         Ok(RerunRunResponse { run: Some(run), replayed })
     }
@@ -140,18 +158,19 @@ impl RunsRpc {
             let told = format!("{steps} steps; a run has at most {}", self.limits.max_steps);
             return Err(status(ErrorReason::LimitExceeded, told));
         }
-        let Draft { request, name, plan, mut run, left_out, environment } = draft;
+        let Draft { request, name, plan, mut run, left_out, environment, flow } = draft;
         run.params = details::params(&plan);
-        run.environment_digests = self.environments.digests(&environment);
+        run.environment_digests = self.environments.digests(&environment.variables);
         let variables: Option<CallerVariables> =
             (!environment.is_empty()).then(|| Arc::new(environment));
         let id = self.engine.new_run_id();
         if let Some(variables) = &variables {
             self.save_environment(id, variables).await?;
         }
-        let record = RunRecord { run: Some(run), left_out };
         let kept = variables.is_some();
+        let record = RunRecord { run: Some(run), left_out, has_private_file: kept };
         let made = NewRun::new((id, request), name, record.clone(), plan, variables);
+        let made = made.map(|run| run.with_flow(flow));
         let result = match made {
             Ok(new) => self.engine.create(new).await.map_err(Status::from),
             Err(error) => Err(bad_graph(&error)),
@@ -181,6 +200,17 @@ impl RunsRpc {
     pub(super) async fn by_id(&self, run: RunId) -> Result<Run, Status> {
         let found = self.readers.read(move |conn| details::run(conn, run)).await?;
         found.ok_or_else(|| gone(run))
+    }
+}
+
+/// What decides when the run goes on, and whether its results count.
+fn flow(plan: &Plan, priority: i32) -> Flow {
+    let stands_in = |step: &PlannedStep| step.mock.is_some() || !step.patched.is_empty();
+    Flow {
+        priority,
+        held: false,
+        concurrency: plan.concurrency_key.clone(),
+        substituted: plan.steps.iter().any(stands_in),
     }
 }
 

@@ -34,8 +34,16 @@ const MAX_VALUE_BYTES: i64 = 4 << 10;
 /// Most outputs read for one answer.
 const MAX_VALUES: usize = 1_000;
 
-/// A run out of the record, with its plan where its steps are shown too.
-pub(super) type Found = (Run, Option<Plan>);
+/// A run out of the record; where its steps are shown too, with the outputs that are values of
+/// their arguments.
+pub(super) type Found = (Run, Option<Vec<BoundOutput>>);
+
+/// An output that is the value of an argument: places of step and argument, and the output.
+pub(super) struct BoundOutput {
+    step: usize,
+    arg: String,
+    output: Output,
+}
 
 /// Reads the run that `text` names.
 pub(super) fn read(
@@ -53,18 +61,23 @@ pub(super) fn read(
     }
     let plan = details::plan(conn, row.run)?;
     let reader = StepReader { conn, run: row.run, plan: &plan, depth: Depth::Full };
+    let mut bound = Vec::new();
     for step in steps::changed(conn, row.run, (-1, 0, MAX_STEPS))? {
         run.sequence = run.sequence.max(u64::try_from(step.sequence).unwrap_or_default());
+        let place = run.steps.len();
+        let outputs = reader.bound_outputs(&step)?.into_iter();
+        bound.extend(outputs.map(|(arg, output)| BoundOutput { step: place, arg, output }));
         run.steps.push(reader.step(&step)?);
     }
+    bound.extend(of_plan(&run, &plan));
     run.spec.clone_from(&plan.spec);
-    Ok(Ok((run, Some(plan))))
+    Ok(Ok((run, Some(bound))))
 }
 
 /// Adds what lies in the store of blobs: environments, and outputs that are values of arguments.
 /// Blocks.
-pub(super) fn complete(run: &mut Run, plan: &Plan, blobs: &Store) {
-    fill_values(run, plan, blobs);
+pub(super) fn complete(run: &mut Run, bound: &[BoundOutput], blobs: &Store) {
+    fill_values(run, bound, blobs);
     let mut known: HashMap<String, Option<Environment>> = HashMap::new();
     let mut left = MAX_ENVIRONMENT_BYTES;
     for attempt in run.steps.iter_mut().flat_map(|step| &mut step.attempts) {
@@ -90,19 +103,34 @@ fn environment(blobs: &Store, hex: &str) -> Option<Environment> {
     Environment::decode(bytes.as_slice()).ok()
 }
 
-fn fill_values(run: &mut Run, plan: &Plan, blobs: &Store) {
-    let outputs: Vec<Vec<Output>> = run.steps.iter().map(|step| step.outputs.clone()).collect();
-    let mut left = MAX_VALUES;
-    for (step, planned) in run.steps.iter_mut().zip(&plan.steps) {
-        for (arg, bound) in step.args.iter_mut().zip(&planned.args) {
-            let Some(Value::Output(wanted)) = &bound.value else { continue };
-            let above = usize::try_from(wanted.step).ok().and_then(|place| outputs.get(place));
-            let output = above.and_then(|above| above.iter().find(|o| o.name == wanted.name));
-            let small = output.filter(|o| o.codec == "json" && o.size_bytes <= MAX_VALUE_BYTES);
-            if let Some(json) = small.filter(|_| left > 0).and_then(|o| value(blobs, o)) {
-                left -= 1;
-                arg.json = json;
-            }
+/// The outputs to which the plan itself binds arguments.
+fn of_plan(run: &Run, plan: &Plan) -> Vec<BoundOutput> {
+    let mut bound = Vec::new();
+    let top = plan.steps.iter().take_while(|planned| planned.parent.is_none());
+    for (step, planned) in top.enumerate() {
+        for arg in &planned.args {
+            let Some(Value::Output(wanted)) = &arg.value else { continue };
+            let above = usize::try_from(wanted.step).ok().and_then(|place| run.steps.get(place));
+            let output =
+                above.and_then(|above| above.outputs.iter().find(|o| o.name == wanted.name));
+            let output = output.cloned();
+            bound.extend(output.map(|output| BoundOutput { step, arg: arg.name.clone(), output }));
+        }
+    }
+    bound
+}
+
+fn fill_values(run: &mut Run, bound: &[BoundOutput], blobs: &Store) {
+    let small = |bound: &&BoundOutput| {
+        bound.output.codec == "json" && bound.output.size_bytes <= MAX_VALUE_BYTES
+    };
+    for BoundOutput { step, arg, output } in bound.iter().filter(small).take(MAX_VALUES) {
+        let args = run.steps.get_mut(*step).map(|step| &mut step.args);
+        let arg = args.and_then(|args| args.iter_mut().find(|known| known.name == *arg));
+        if let Some(arg) = arg.filter(|arg| arg.json.is_empty())
+            && let Some(json) = value(blobs, output)
+        {
+            arg.json = json;
         }
     }
 }

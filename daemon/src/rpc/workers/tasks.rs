@@ -3,30 +3,26 @@
 use std::time::Duration;
 
 use windlass_proto::common::v1::{
-    AttemptRef, EnvironmentSpec, PlannedStep, bound_arg::Value, step_spec::Action,
+    AttemptRef, EnvironmentSpec, OutputSpec, PlannedStep, PythonAction, step_spec::Action,
 };
 use windlass_proto::worker::v1::{AttemptLease, LeaseProof, Task, TaskArg, task, task_arg};
 
-use crate::{
-    engine::{CallerVariables, Grant, Proof},
-    store::details::planned,
-};
+use crate::engine::{CallerVariables, Grant, Proof};
 
 /// Time between asking an attempt to end and killing it.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// The lease of a granted attempt.
-pub(super) fn lease(grant: &Grant, variables: &CallerVariables) -> AttemptLease {
-    let path = grant.run.path(grant.key.step);
+pub(super) fn lease(grant: &Grant, caller: &CallerVariables) -> AttemptLease {
     let attempt = AttemptRef {
         run_id: grant.key.run.to_string(),
-        step: path.to_owned(),
+        step: grant.path.clone(),
         attempt: grant.key.attempt.0,
     };
     let lease_id = grant.lease.0.to_vec().into();
     AttemptLease {
         lease: Some(LeaseProof { attempt: Some(attempt), lease_id }),
-        task: planned(&grant.run.plan, grant.key.step).map(|step| task(grant, step, variables)),
+        task: grant.run.template(grant.template).map(|step| task(grant, step, caller)),
     }
 }
 
@@ -36,28 +32,69 @@ pub(super) fn proof(proof: &Proof) -> LeaseProof {
     LeaseProof { attempt: Some(attempt), lease_id: proof.lease.0.to_vec().into() }
 }
 
-fn task(grant: &Grant, step: &PlannedStep, variables: &CallerVariables) -> Task {
+fn task(grant: &Grant, step: &PlannedStep, caller: &CallerVariables) -> Task {
     let spec = step.spec.clone().unwrap_or_default();
     let plan = grant.run.plan.spec.as_ref();
     let environment: Option<EnvironmentSpec> = plan.and_then(|spec| spec.environment.clone());
-    Task {
-        action: spec.action.and_then(action),
-        args: args(grant, step),
-        inputs: grant.inputs.clone(),
-        outputs: spec.outputs,
-        metrics: spec.metrics,
-        metrics_given: spec.metrics_given,
-        overrides: step.overrides.clone(),
+    let mut env = spec.env;
+    env.extend(grant.given.env.iter().cloned());
+    let mut task = Task {
+        args: grant.given.args.clone(),
+        inputs: grant.given.inputs.clone(),
         snapshot: grant.run.snapshot.clone(),
-        layers: grant.layers.clone(),
+        layers: grant.given.layers.clone(),
         left_out: grant.run.left_out.clone(),
         environment,
-        env: spec.env,
-        caller_env: variables.as_ref().clone(),
+        env,
+        caller_env: caller.variables.clone(),
         timeout: spec.timeout,
         stop_grace: prost_types::Duration::try_from(STOP_GRACE).ok(),
         resources: spec.resources,
         ..Task::default()
+    };
+    if grant.reduces {
+        let reduce = spec.foreach.map(|foreach| foreach.reduce).unwrap_or_default();
+        task.action = Some(task::Action::Python(PythonAction { target: reduce }));
+        // The reducer's value is the whole output, whatever was picked from the instances'.
+        task.outputs = spec.outputs.into_iter().map(|output| whole(output.name)).collect();
+    } else {
+        task.action = spec.action.and_then(action);
+        task.outputs = spec.outputs;
+        task.metrics = spec.metrics;
+        task.metrics_given = spec.metrics_given;
+        task.overrides = step.overrides.clone();
+    }
+    hand_over_secrets(&mut task, (grant, &spec.secrets), caller);
+    task
+}
+
+fn whole(name: String) -> OutputSpec {
+    OutputSpec { name, ..OutputSpec::default() }
+}
+
+/// Gives the step the secrets that it names, takes the others out of what it inherits, and has
+/// all of them masked.
+fn hand_over_secrets(
+    task: &mut Task,
+    (grant, named): (&Grant, &[String]),
+    caller: &CallerVariables,
+) {
+    if caller.secrets.is_empty() {
+        return;
+    }
+    for (name, value) in &caller.secrets {
+        task.caller_env.remove(name);
+        task.masks.push(value.clone());
+        if named.contains(name) {
+            task.secrets.insert(name.clone(), value.clone());
+        }
+    }
+    for (arg, secret) in &grant.given.secret_args {
+        let Some(value) = caller.secrets.get(secret) else { continue };
+        let text = serde_json::Value::from(String::from_utf8_lossy(value)).to_string();
+        let value = Some(task_arg::Value::Json(text));
+        task.args.push(TaskArg { name: arg.clone(), value });
+        task.secret_args.push(arg.clone());
     }
 }
 
@@ -70,22 +107,4 @@ fn action(action: Action) -> Option<task::Action> {
         Action::Notebook(notebook) => Some(task::Action::Notebook(notebook)),
         Action::Stub(_) | Action::Pipeline(_) => None,
     }
-}
-
-/// The step's arguments; one whose output was not given above is left out, and the worker says so.
-fn args(grant: &Grant, step: &PlannedStep) -> Vec<TaskArg> {
-    let bound = |place: usize| grant.bound.iter().find(|(at, _)| *at == place);
-    let arg = |(place, arg): (usize, &windlass_proto::common::v1::BoundArg)| {
-        let value = match arg.value.as_ref()? {
-            Value::Json(json) => task_arg::Value::Json(json.clone()),
-            Value::Output(_) => task_arg::Value::Output(bound(place)?.1.clone()),
-            Value::TemplateJson(_)
-            | Value::Param(_)
-            | Value::Item(_)
-            | Value::Iteration(_)
-            | Value::Secret(_) => return None,
-        };
-        Some(TaskArg { name: arg.name.clone(), value: Some(value) })
-    };
-    step.args.iter().enumerate().filter_map(arg).collect()
 }
