@@ -12,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod names;
 mod needs;
 mod readers;
+pub(crate) mod ranking;
 pub(crate) mod records;
 pub(crate) mod requests;
 pub(crate) mod results;
