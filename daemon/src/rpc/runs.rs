@@ -6,6 +6,7 @@ mod rank;
 mod tests;
 mod tokens;
 mod view;
+mod waits;
 mod watch;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
@@ -181,6 +182,7 @@ impl RunService for RunsRpc {
             });
             run = completed.await.map_err(|error| internal(&error))?;
         }
+        waits::explain(&self.engine, &mut run).await;
         Ok(Response::new(GetRunResponse { run: Some(run) }))
     }
 
@@ -271,8 +273,6 @@ impl RunService for RunsRpc {
     }
 }
 
-fn run_text(text: String) -> Result<String, Status> {
-    if text.is_empty() || text.len() > MAX_RUN_TEXT {
 /// Labels that a run must have, in order.
 fn filter_labels(labels: HashMap<String, String>) -> Result<Vec<(String, String)>, Status> {
     if labels.len() > MAX_FILTER_LABELS {
@@ -283,6 +283,8 @@ fn filter_labels(labels: HashMap<String, String>) -> Result<Vec<(String, String)
     Ok(labels)
 }
 
+fn run_text(text: String) -> Result<String, Status> {
+    if text.is_empty() || text.len() > MAX_RUN_TEXT {
         return Err(invalid("run", "must name a run: an id, a prefix of one, a name, or `@last`"));
     }
     Ok(text)

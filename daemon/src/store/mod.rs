@@ -3,6 +3,7 @@
 
 pub(crate) mod attempts;
 mod checkpoint;
+pub(crate) mod concurrency;
 pub(crate) mod details;
 pub(crate) mod entries;
 pub(crate) mod keys;
@@ -11,8 +12,8 @@ pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod names;
 mod needs;
-mod readers;
 pub(crate) mod ranking;
+mod readers;
 pub(crate) mod records;
 pub(crate) mod requests;
 pub(crate) mod results;
