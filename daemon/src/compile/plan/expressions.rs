@@ -333,9 +333,8 @@ fn output_above(level: &Level, i: usize, used: &Used, name: &str) -> Result<(), 
     if sees_own && (is_open(own) || own.outputs.iter().any(|output| output.name == name)) {
         return gives(own, name);
     }
-    let above: Vec<&StepSpec> =
-        level.ancestors(i).into_iter().filter_map(|step| level.step(step)).collect();
-    if above.iter().any(|step| is_open(step)) {
+    let above = level.above(i, is_open);
+    if above.last().is_some_and(|step| is_open(step)) {
         return Ok(());
     }
     let own = sees_own.then_some(own);
