@@ -9,9 +9,11 @@ mod plan;
 mod problem;
 mod ranking;
 mod sanitise;
+mod steps;
 mod style;
 mod summary;
 mod timeline;
+mod tree;
 mod words;
 
 pub(crate) use columns::{Cell, Columns, shorten};
