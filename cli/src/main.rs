@@ -10,6 +10,7 @@ mod connect;
 mod download;
 mod ending;
 mod error;
+mod explanation;
 mod follow;
 mod git;
 mod project;

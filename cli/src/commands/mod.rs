@@ -8,6 +8,7 @@ mod completion;
 pub(crate) mod daemon;
 mod doctor;
 mod exec;
+mod explain;
 mod logs;
 mod ls;
 mod outputs;
@@ -49,6 +50,7 @@ pub(crate) enum Client {
     Ls(ls::Ls),
     Show(show::Show),
     Logs(logs::Logs),
+    Explain(explain::Explain),
     Wait(wait::Wait),
     Cancel(cancel::Cancel),
     Rm(rm::Rm),
@@ -73,6 +75,7 @@ impl Client {
             Self::Exec(exec) => Box::pin(exec.run(app)).await,
             Self::Ls(ls) => Box::pin(ls.run(app)).await,
             Self::Show(show) => Box::pin(show.run(app)).await,
+            Self::Explain(explain) => Box::pin(explain.run(app)).await,
             Self::Logs(logs) => Box::pin(logs.run(app)).await,
             Self::Wait(wait) => Box::pin(wait.run(app)).await,
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,

@@ -27,8 +27,9 @@ pub(crate) use problem::{errors as problems_json, print as print_problems};
 pub(crate) use ranking::{ranking, ranking_json, shown};
 pub(crate) use sanitise::{bare_line, clean, log_line};
 pub(crate) use style::{Paint, Tint, run_look, step_look};
-pub(crate) use summary::{failure, summary};
+pub(crate) use summary::{failure, summary, why};
 pub(crate) use timeline::{run_time, step_time};
 pub(crate) use words::{
-    ago, bytes, duration, elapsed, instant, number, plural, run_state, step_state,
+    ago, attempt_state, bytes, duration, elapsed, instant, number, plural, run_state, signal_name,
+    step_state,
 };

@@ -1,5 +1,6 @@
 //! Commands against a daemon that tells what it was told to tell.
 
+mod explaining;
 mod fake;
 mod following;
 mod looking;
