@@ -24,6 +24,7 @@ mod submission;
 mod sweeping;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::{
     collections::BTreeMap,

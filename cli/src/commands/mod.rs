@@ -22,6 +22,7 @@ mod show;
 mod submit;
 mod version;
 mod wait;
+mod watch;
 mod workers;
 
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) enum Client {
     Show(show::Show),
     Logs(logs::Logs),
     Explain(explain::Explain),
+    Watch(watch::Watch),
     Wait(wait::Wait),
     Cancel(cancel::Cancel),
     Rm(rm::Rm),
@@ -77,6 +79,7 @@ impl Client {
             Self::Show(show) => Box::pin(show.run(app)).await,
             Self::Explain(explain) => Box::pin(explain.run(app)).await,
             Self::Logs(logs) => Box::pin(logs.run(app)).await,
+            Self::Watch(watch) => Box::pin(watch.run(app)).await,
             Self::Wait(wait) => Box::pin(wait.run(app)).await,
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,
             Self::Rm(rm) => Box::pin(rm.run(app)).await,

@@ -16,7 +16,7 @@ mod timeline;
 mod tree;
 mod words;
 
-pub(crate) use columns::{Cell, Columns, shorten};
+pub(crate) use columns::{Cell, Columns, shorten, width};
 pub(crate) use json::{
     artifact_entries, kind as artifact_kind, output_entries, run as run_json, worker,
 };
@@ -28,7 +28,8 @@ pub(crate) use ranking::{ranking, ranking_json, shown};
 pub(crate) use sanitise::{bare_line, clean, log_line};
 pub(crate) use style::{Paint, Tint, run_look, step_look};
 pub(crate) use summary::{failure, summary, why};
-pub(crate) use timeline::{run_time, step_time};
+pub(crate) use timeline::{Axis, run_time, span, step_time};
+pub(crate) use tree::{Row as TreeRow, Tree, own_name, parent};
 pub(crate) use words::{
     ago, attempt_state, bytes, duration, elapsed, instant, number, plural, run_state, signal_name,
     step_state,

@@ -323,3 +323,10 @@ async fn listings_say_what_was_mocked_and_why_runs_wait() {
     let ends: Vec<_> = said.out.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
     assert_eq!(ends, ["NOTE", "waits for concurrency `x`: 1 of 1 runs", "mocked"]);
 }
+
+#[tokio::test]
+async fn the_live_view_needs_a_terminal() {
+    let said = stage().say(&["watch"]).await;
+    assert_eq!(said.exit, Exit::Refused);
+    assert!(said.err.starts_with("error: watch needs a terminal\n"), "{}", said.err);
+}
