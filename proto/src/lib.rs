@@ -25,6 +25,7 @@ pub mod worker {
 }
 
 mod convert;
+pub mod limits;
 
 pub use convert::{
     InvalidId, attempt_ref, parse_attempt_ref, parse_lease, timestamp, to_timestamp,

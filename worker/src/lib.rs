@@ -8,6 +8,7 @@ pub mod keeper;
 mod record;
 pub mod runner;
 mod session;
+mod step_file;
 mod worker;
 #[expect(dead_code, unused_imports, reason = "its tests use more of it")]
 mod workspace;

@@ -17,7 +17,7 @@ impl Given {
         match self {
             Self::Json(json) => json.clone(),
             Self::Text(text) => {
-                let json = Json::parse(text).filter(|json| kind != Kind::Str || json.is_str());
+                let json = Json::parse(text).filter(|json| !kind.is_text() || json.is_str());
                 json.unwrap_or_else(|| Json::from(text.as_str()))
             }
         }

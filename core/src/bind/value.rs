@@ -94,12 +94,32 @@ pub enum Kind {
     Bool,
     List,
     Map,
+    /// Text that is a path: absolute, or relative without `..`.
+    Path,
+    /// Text that is a day: `2026-11-28`.
+    Date,
+    /// Text that stands in no plan and no record.
+    Secret,
 }
 
 impl Kind {
     /// The types that have a word.
-    pub const NAMED: [Self; 6] =
-        [Self::Int, Self::Float, Self::Str, Self::Bool, Self::List, Self::Map];
+    pub const NAMED: [Self; 9] = [
+        Self::Int,
+        Self::Float,
+        Self::Str,
+        Self::Bool,
+        Self::List,
+        Self::Map,
+        Self::Path,
+        Self::Date,
+        Self::Secret,
+    ];
+
+    /// True for types whose values are text.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Str | Self::Path | Self::Date | Self::Secret)
+    }
 
     /// The word that users write; empty for any value.
     pub fn word(self) -> &'static str {
@@ -111,6 +131,25 @@ impl Kind {
             Self::Bool => "bool",
             Self::List => "list",
             Self::Map => "map",
+            Self::Path => "path",
+            Self::Date => "date",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// What a value of the type is, for messages.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Path => "path (text without `..`)",
+            Self::Date => "date (text like 2026-11-28)",
+            Self::Any
+            | Self::Int
+            | Self::Float
+            | Self::Str
+            | Self::Bool
+            | Self::List
+            | Self::Map
+            | Self::Secret => self.word(),
         }
     }
 
@@ -149,14 +188,44 @@ impl Hint {
             (_, Value::Null) => self.optional,
             (Kind::Int, _) => json.is_int(),
             (Kind::Float, value) => value.is_number(),
-            (Kind::Str, value) => value.is_string(),
+            (Kind::Str | Kind::Secret, value) => value.is_string(),
+            (Kind::Path, value) => value.as_str().is_some_and(is_path),
+            (Kind::Date, value) => value.as_str().is_some_and(is_date),
             (Kind::Bool, value) => value.is_boolean(),
             (Kind::List, value) => value.is_array(),
             (Kind::Map, value) => value.is_object(),
         };
-        let got = || shorten(&json.text);
+        // What is secret stands in no message.
+        let got =
+            || if self.kind == Kind::Secret { "another type".into() } else { shorten(&json.text) };
         if fits { Ok(()) } else { Err(Misfit::Type { expected: self.kind, got: got() }) }
     }
+}
+
+/// True for a path that a step may be handed: no `..` out of wherever it starts, no NUL.
+fn is_path(text: &str) -> bool {
+    let safe = !text.is_empty() && !text.chars().any(char::is_control) && !text.starts_with('~');
+    safe && !text.split(['/', '\\']).any(|part| part == "..")
+}
+
+/// True for a day of the calendar as ISO 8601 writes it.
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [year, month, day] = parts[..] else { return false };
+    let digits = |part: &str, len| part.len() == len && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(year, 4) || !digits(month, 2) || !digits(day, 2) {
+        return false;
+    }
+    let number = |part: &str| part.parse::<u32>().unwrap_or_default();
+    let (year, day) = (number(year), number(day));
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match number(month) {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(leap),
+        _ => 0,
+    };
+    (1..=days).contains(&day)
 }
 
 /// A bound that a number breaks.
@@ -186,7 +255,7 @@ fn whole(number: Number) -> Value {
 /// Why a value will not do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Misfit {
-    #[error("expected {}, got {got}", expected.word())]
+    #[error("expected {}, got {got}", expected.in_words())]
     Type { expected: Kind, got: String },
     #[error("must be {bound}, got {got}")]
     Range { bound: Ranged, got: String },

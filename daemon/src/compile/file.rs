@@ -3,11 +3,19 @@ mod forms;
 mod keys;
 mod named;
 mod read;
+mod spec;
 mod types;
 mod units;
 
 pub(super) use keys::explain;
 pub(super) use read::read;
+pub(super) use units::span;
+
+/// The file's name without directories and extension.
+pub(super) fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
 
 /// The JSON Schema of the pipeline file, as editors take it.
 pub(crate) fn schema() -> String {

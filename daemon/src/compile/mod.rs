@@ -9,22 +9,29 @@ mod overrides;
 mod plan;
 mod python;
 mod report;
+mod secrets;
 mod target;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod yaml;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
-use windlass_core::Givens;
+use prost::bytes::Bytes;
+use windlass_core::{Given, Givens, Source};
 use windlass_proto::{
-    api::v1::{ParamValues, PipelineError, RunSource},
+    api::v1::{
+        DescribePipelineResponse, ParamValues, PipelineError, RunSource,
+        Substitutes as GivenSubstitutes,
+    },
     common::v1::{PipelineSpec, Plan},
 };
 
-pub(crate) use file::schema;
+use plan::{Ingredients, Made, Substitutes};
 use report::{Origin, Report};
+
+pub(crate) use file::schema;
 
 /// The files of a snapshot.
 pub(crate) trait SnapshotFiles {
@@ -33,6 +40,12 @@ pub(crate) trait SnapshotFiles {
 
     /// The paths of all plain files, relative to the project's root, with `/`.
     fn paths(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+}
+
+/// Where blobs are kept.
+pub(crate) trait BlobWriter {
+    /// Keeps the bytes and returns their digest.
+    fn write(&self, bytes: &[u8]) -> Result<String, String>;
 }
 
 /// Whether arguments must all have values.
@@ -44,45 +57,111 @@ enum Mode {
     Check,
 }
 
+/// What is given for a run besides what to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Offer<'a> {
+    pub(crate) values: &'a ParamValues,
+    pub(crate) substitutes: &'a GivenSubstitutes,
+    /// Values of secrets; `None` where a plan is only looked at.
+    pub(crate) secrets: Option<&'a HashMap<String, Bytes>>,
+    /// Where mocked outputs are kept; without it they are only named.
+    pub(crate) blobs: Option<&'a dyn BlobWriter>,
+}
+
+/// The plan of a run, and the values that stand in no plan.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) plan: Plan,
+    /// Values of declared secrets and of secret parameters, by name.
+    pub(crate) secrets: HashMap<String, Bytes>,
+}
+
+type Compiling = Result<Compiled, Vec<PipelineError>>;
+
 /// Makes the plan of a run.
 pub(crate) fn compile(
     source: &RunSource,
-    values: &ParamValues,
+    offer: &Offer<'_>,
     files: &dyn SnapshotFiles,
-) -> Result<Plan, Vec<PipelineError>> {
+) -> Compiling {
     let mut givens = Givens::default();
-    let mistakes = givens::offer(&mut givens, values);
-    target::with_spec(source, files, |spec, mut report| {
-        for mistake in mistakes {
-            report.push(mistake);
-        }
-        plan::make(spec, files, &givens, Mode::Run, report)
+    let mut mistakes = givens::offer(&mut givens, offer.values);
+    let (substitutes, wrong) = plan::read_substitutes(offer.substitutes);
+    mistakes.extend(wrong);
+    target::with_spec(source, files, |spec, report| {
+        make(spec, (givens, &substitutes, mistakes), offer, files, report)
     })
+}
+
+/// Makes the plan of a rerun: `old` with other values; what is not given anew keeps its value and
+/// its source, and what was mocked or patched stays so. `files` are those of the old run's snapshot.
+pub(crate) fn rebind(old: &Plan, offer: &Offer<'_>, files: &dyn SnapshotFiles) -> Compiling {
+    let mut givens = Givens::default();
+    let mistakes = givens::offer(&mut givens, offer.values);
+    givens::offer_old(&mut givens, old);
+    let spec: PipelineSpec = old.spec.clone().unwrap_or_default();
+    let substitutes = Substitutes::of(old);
+    make(spec, (givens, &substitutes, mistakes), offer, files, Report::new(Origin::Spec))
+}
+
+fn make(
+    spec: PipelineSpec,
+    (mut givens, substitutes, mistakes): (Givens, &Substitutes, Vec<PipelineError>),
+    offer: &Offer<'_>,
+    files: &dyn SnapshotFiles,
+    mut report: Report<'_>,
+) -> Compiling {
+    for mistake in mistakes {
+        report.push(mistake);
+    }
+    // Whoever keeps a secret parameter elsewhere may give it as a secret.
+    let secret = |name: &str| offer.secrets.and_then(|secrets| secrets.get(name));
+    for param in spec.params.iter().filter(|param| param.r#type == "secret") {
+        if let Some(text) = secret(&param.name).and_then(|value| std::str::from_utf8(value).ok()) {
+            givens.offer(&param.name, Given::Text(text.to_owned()), Source::Env);
+        }
+    }
+    let params: Vec<String> = spec.params.iter().map(|param| param.name.clone()).collect();
+    let from =
+        Ingredients { files, givens: &givens, substitutes, mode: Mode::Run, blobs: offer.blobs };
+    let Made { plan, mut secrets, declared } = plan::make(spec, &from, report)?;
+    if let Some(given) = offer.secrets {
+        let mistakes = secrets::check(&declared, &params, given);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let declared = declared.iter().filter_map(|secret| given.get_key_value(&secret.name));
+        secrets.extend(declared.map(|(name, value)| (name.clone(), value.clone())));
+    }
+    Ok(Compiled { plan, secrets })
 }
 
 /// Finds the pipeline's own mistakes, before anyone gives it parameters; none is good.
 pub(crate) fn check(source: &RunSource, files: &dyn SnapshotFiles) -> Vec<PipelineError> {
-    let givens = Givens::default();
-    let plan = target::with_spec(source, files, |spec, report| {
-        plan::make(spec, files, &givens, Mode::Check, report)
-    });
-    plan.err().unwrap_or_default()
+    let (givens, substitutes) = (Givens::default(), Substitutes::default());
+    let from = Ingredients {
+        files,
+        givens: &givens,
+        substitutes: &substitutes,
+        mode: Mode::Check,
+        blobs: None,
+    };
+    let made = target::with_spec(source, files, |spec, report| plan::make(spec, &from, report));
+    made.err().unwrap_or_default()
 }
 
-/// Makes the plan of a rerun: `old` with other values; what is not given anew keeps its value and
-/// its source. `files` are those of the old run's snapshot.
-pub(crate) fn rebind(
-    old: &Plan,
-    values: &ParamValues,
+/// Tells what a pipeline, a function or a notebook asks of its caller.
+pub(crate) fn describe(
+    source: &RunSource,
     files: &dyn SnapshotFiles,
-) -> Result<Plan, Vec<PipelineError>> {
-    let mut givens = Givens::default();
-    let mistakes = givens::offer(&mut givens, values);
-    givens::offer_old(&mut givens, old);
-    let spec: PipelineSpec = old.spec.clone().unwrap_or_default();
-    let mut report = Report::new(Origin::Spec);
-    for mistake in mistakes {
-        report.push(mistake);
-    }
-    plan::make(spec, files, &givens, Mode::Run, report)
+) -> Result<DescribePipelineResponse, Vec<PipelineError>> {
+    let (givens, substitutes) = (Givens::default(), Substitutes::default());
+    let from = Ingredients {
+        files,
+        givens: &givens,
+        substitutes: &substitutes,
+        mode: Mode::Check,
+        blobs: None,
+    };
+    target::with_spec(source, files, |spec, report| plan::describe(spec, &from, report))
 }

@@ -1,167 +1,245 @@
-//! From a spec to a plan: signatures, edges, arguments.
-mod arguments;
+//! From a spec to a plan: signatures, edges, arguments, inner pipelines.
+//!
+//! First every level is read and its graph resolved, the outer pipeline before the inner ones; then,
+//! when the functions of all levels are known, arguments are bound.
+mod bind;
+mod edges;
+mod expressions;
+mod fan;
+mod functions;
+mod inner;
+mod level;
 mod names;
+mod notebooks;
+mod params;
+mod substitutes;
 
 use std::{collections::HashMap, rc::Rc};
 
-use windlass_core::{Givens, Graph, Links, Order, StepIndex, nearest};
+use prost::bytes::Bytes;
+use serde_json::{Map, Value as Any};
+use windlass_core::{Givens, StepIndex};
 use windlass_proto::{
-    api::v1::PipelineError,
-    common::v1::{PipelineSpec, Plan, PlannedStep, StepSpec, step_spec::Action},
+    api::v1::{DescribePipelineResponse, PipelineError},
+    common::v1::{
+        BoundArg, CallOverride, InnerSteps, PipelineSpec, Plan, PlannedStep, SecretSpec,
+        bound_arg::Value,
+    },
 };
 
-use self::arguments::Binder;
-use super::{
-    Mode, SnapshotFiles,
-    overrides::Overrides,
-    python::{Callable, Project, Target, Unresolved},
-    report::{Part, Report},
-    validate::{is_identifier, validate},
+use self::{
+    bind::Binder,
+    level::{Building, Level},
+    params::Values,
+    substitutes::Standing,
 };
+use super::{
+    BlobWriter, Mode, SnapshotFiles,
+    overrides::Overrides,
+    python::Callable,
+    report::{Part, Report},
+};
+use crate::expr::{Scope, Template};
+
+pub(super) use self::substitutes::{Substitutes, read as read_substitutes};
 
 /// What each step's function is, where it has one that can be called.
 type Callables = Vec<Option<Rc<Callable>>>;
 
+/// Most steps of all levels of a pipeline.
+const MAX_TEMPLATES: usize = 10_000;
+
+/// What a plan is made of besides the spec.
+pub(super) struct Ingredients<'a> {
+    pub(super) files: &'a dyn SnapshotFiles,
+    pub(super) givens: &'a Givens,
+    pub(super) substitutes: &'a Substitutes,
+    pub(super) mode: Mode,
+    /// Where mocked outputs are kept; without it they are only named.
+    pub(super) blobs: Option<&'a dyn BlobWriter>,
+}
+
+/// A plan, and the values of secret parameters, which stand in no plan.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) plan: Plan,
+    pub(super) secrets: HashMap<String, Bytes>,
+    /// Names of the secrets that the levels declare, each with words on where it is looked for.
+    pub(super) declared: Vec<SecretSpec>,
+}
+
 /// Makes the plan, or tells every mistake that can be told.
 pub(super) fn make(
     spec: PipelineSpec,
-    files: &dyn SnapshotFiles,
-    givens: &Givens,
-    mode: Mode,
+    from: &Ingredients<'_>,
     mut report: Report<'_>,
-) -> Result<Plan, Vec<PipelineError>> {
-    let needs = validate(&spec, &mut report);
-    let project = Project::new(files);
-    let callables = find_callables(&spec, &project, &mut report);
-    check_with(&spec, &callables, &mut report);
-    let links = links(&spec, needs, &callables);
-    let graph = resolve(&spec, &links, &mut report);
-    let (true, Some(graph)) = (report.is_empty(), graph) else {
-        return Err(report.into_errors());
-    };
-    let is_part = |name: &str| names::is_part_of_map(&spec, name);
-    let (overrides, mistakes) = Overrides::find(givens, &callables, &project, is_part);
+) -> Result<Made, Vec<PipelineError>> {
+    let building = Building::new(from);
+    let top = Level::build(&building, spec, &mut report);
+    let (true, Some(top)) = (report.is_empty(), top) else { return Err(report.into_errors()) };
+    let callables: Callables = top.all().iter().flat_map(|level| level.callables.clone()).collect();
+    let is_part = |name: &str| names::is_part_of_map(&top.spec, name);
+    let (overrides, mistakes) =
+        Overrides::find(from.givens, &callables, building.project(), is_part);
     for mistake in mistakes {
         report.push(mistake);
     }
-    names::check_given(&spec, &callables, givens, &project, &mut report);
-    let feeds = graph.feeds(&links);
-    let mut binder = Binder::new(&spec, givens, &overrides, mode, &mut report);
-    let steps = spec.steps.iter().enumerate().map(|(i, step)| {
-        let fed = links[i].takes.iter().copied().zip(feeds[i].iter().copied());
-        let callable = callables[i].as_deref();
-        PlannedStep {
-            path: step.name.clone(),
-            needs: graph.needs(index(i)).iter().map(|need| need.0).collect(),
-            args: binder.arguments(i, callable, &fed.collect()),
-            overrides: callable.map(|callable| overrides.of(callable)).unwrap_or_default(),
-            spec: Some(step.clone()),
-            ..PlannedStep::default()
-        }
-    });
-    let steps: Vec<_> = steps.collect();
-    let params = binder.params(&steps);
-    if report.is_empty() {
-        Ok(Plan { spec: Some(spec), steps, params, concurrency_key: None })
-    } else {
-        Err(report.into_errors())
+    let mut standing = Standing::new(from.substitutes, from.blobs);
+    let extras = names::check_given(&top, from.givens, building.project(), &mut report);
+    let values = params::resolve(&top.spec, from.givens, &mut report);
+    fan::check_values(&top, &values, &mut report);
+    let mut steps = vec![];
+    let mut bound = bind_levels(&top, from, (&overrides, &values, &extras), &mut report);
+    flatten(&top, &mut bound, &mut standing, &mut steps);
+    standing.finish(&steps, &mut report);
+    let concurrency_key = concurrency(&top.spec, &values, from.mode, &mut report);
+    let params = params::of_run(&top.spec, &values, &overrides, &steps);
+    let declared = top.secrets(&mut report);
+    if !report.is_empty() {
+        return Err(report.into_errors());
     }
+    let spec = Some(top.spec.clone());
+    let plan = Plan { spec, steps, params, concurrency_key };
+    Ok(Made { plan, secrets: values.secrets(), declared })
 }
 
-fn find_callables(
-    spec: &PipelineSpec,
-    project: &Project<'_>,
+/// Tells what a pipeline asks of its caller: the parameters that it declares, of a function that
+/// runs alone its arguments, and the secrets of all levels.
+pub(super) fn describe(
+    spec: PipelineSpec,
+    from: &Ingredients<'_>,
+    mut report: Report<'_>,
+) -> Result<DescribePipelineResponse, Vec<PipelineError>> {
+    let is_target = report.is_of_target();
+    let building = Building::new(from);
+    let top = Level::build(&building, spec, &mut report);
+    let secrets = top.as_ref().map(|top| top.secrets(&mut report)).unwrap_or_default();
+    let (true, Some(top)) = (report.is_empty(), top) else { return Err(report.into_errors()) };
+    let params = match &top.callables[..] {
+        [Some(callable)] if is_target => functions::params_of(callable),
+        _ => top.spec.params.clone(),
+    };
+    Ok(DescribePipelineResponse { params, secrets })
+}
+
+/// The arguments of every step of a level, and of the levels below it.
+struct BoundLevel {
+    args: Vec<Vec<BoundArg>>,
+    overrides: Vec<Vec<CallOverride>>,
+    inner: Vec<Option<BoundLevel>>,
+}
+
+fn bind_levels(
+    level: &Level,
+    from: &Ingredients<'_>,
+    (overrides, values, extras): (&Overrides, &Values, &[String]),
     report: &mut Report<'_>,
-) -> Callables {
-    let mut known: HashMap<&str, Result<Rc<Callable>, Unresolved>> = HashMap::new();
-    let mut callables = vec![None; spec.steps.len()];
-    for (i, step) in spec.steps.iter().enumerate() {
-        let Some(text) = target(step) else { continue };
-        // A target of no good shape is reported by the checks of the spec.
-        let Ok(parsed) = Target::parse(text) else { continue };
-        let found = known.entry(text).or_insert_with(|| project.resolve(&parsed).map(Rc::new));
-        match found {
-            Ok(callable) => callables[i] = Some(Rc::clone(callable)),
-            Err(Unresolved::Code(error)) => report.push(error.clone()),
-            Err(Unresolved::Target(message, help)) => {
-                let words = (message.clone(), help.clone());
-                report.value(spec, &[Part::Step(i), Part::Key("python")], words);
-            }
+) -> BoundLevel {
+    let mut bound = BoundLevel { args: vec![], overrides: vec![], inner: vec![] };
+    for i in 0..level.spec.steps.len() {
+        let mut binder = Binder { level, from, overrides, values, extras, report };
+        bound.args.push(binder.arguments(i));
+        let callable = level.callables[i].as_deref();
+        bound.overrides.push(callable.map(|of| overrides.of(of)).unwrap_or_default());
+    }
+    for (i, inner) in level.inner.iter().enumerate() {
+        bound.inner.push(inner.as_ref().map(|inner| {
+            let values = params::of_inner(&bound.args[i]);
+            inner.with_report(report, |report| {
+                bind_levels(inner, from, (overrides, &values, &[]), report)
+            })
+        }));
+    }
+    bound
+}
+
+/// Writes the steps of a level in one piece, and after them each inner level in one piece.
+fn flatten(
+    top: &Level,
+    bound: &mut BoundLevel,
+    standing: &mut Standing<'_>,
+    steps: &mut Vec<PlannedStep>,
+) {
+    let mut queue = std::collections::VecDeque::from([(top, bound, None::<usize>, String::new())]);
+    while let Some((level, bound, parent, prefix)) = queue.pop_front() {
+        let first = steps.len();
+        if let Some(outer) = parent.and_then(|parent| steps.get_mut(parent)) {
+            outer.inner =
+                Some(InnerSteps { first: small(first), count: small(level.spec.steps.len()) });
         }
-    }
-    callables
-}
-
-fn target(step: &StepSpec) -> Option<&str> {
-    match &step.action {
-        Some(Action::Python(python)) => Some(&python.target),
-        Some(_) | None => None,
-    }
-}
-
-/// Checks that every name under `with` is an argument.
-fn check_with(spec: &PipelineSpec, callables: &Callables, report: &mut Report<'_>) {
-    for (i, step) in spec.steps.iter().enumerate() {
-        for name in step.with_json.keys() {
-            let parts = [Part::Step(i), Part::Key("with"), Part::Key(name)];
-            let signature = callables[i].as_ref().and_then(|callable| callable.signature.as_ref());
-            if target(step).is_none() {
-                if !is_identifier(name) {
-                    let message = format!("`{}` is no name for a parameter", name.escape_debug());
-                    let help = "a letter or `_`, then letters, digits and `_`".to_owned();
-                    report.key(spec, &parts, (message, help));
+        let moved = |list: &[StepIndex]| list.iter().map(|step| step.0 + small(first)).collect();
+        for (i, spec) in level.spec.steps.iter().enumerate() {
+            let mut args = std::mem::take(&mut bound.args[i]);
+            for arg in &mut args {
+                if let Some(Value::Output(output)) = &mut arg.value {
+                    output.step += small(first);
                 }
-            } else if let Some(signature) = signature
-                && signature.parameter(name).is_none()
-                && !signature.takes_any
-            {
-                let args: Vec<_> = signature.given_by_name().map(|p| p.name.as_str()).collect();
-                let help = match nearest(name, args.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if args.is_empty() => "the function takes no arguments".to_owned(),
-                    None => format!("its arguments are {}", args.join(", ")),
-                };
-                let function = target(step).unwrap_or_default();
-                let message = format!("`{function}` has no argument `{}`", name.escape_debug());
-                report.key(spec, &parts, (message, help));
+            }
+            let mut step = PlannedStep {
+                spec: Some(spec.clone()),
+                path: format!("{prefix}{}", spec.name),
+                needs: moved(&level.edges[i].needs),
+                data_needs: moved(&level.edges[i].data),
+                failure_handler: level.edges[i].handler,
+                args,
+                overrides: std::mem::take(&mut bound.overrides[i]),
+                parent: parent.map(small),
+                patched: level.patched[i].clone().unwrap_or_default(),
+                reduce_arg: level.reduce_args[i].clone().unwrap_or_default(),
+                ..PlannedStep::default()
+            };
+            standing.mock(&mut step);
+            steps.push(step);
+        }
+        for (i, (inner, bound)) in level.inner.iter().zip(&mut bound.inner).enumerate() {
+            if let (Some(inner), Some(bound)) = (inner, bound) {
+                let prefix = format!("{}/", steps[first + i].path);
+                queue.push_back((inner, bound, Some(first + i), prefix));
             }
         }
     }
 }
 
-fn links<'a>(
-    spec: &'a PipelineSpec,
-    needs: Vec<Option<Vec<StepIndex>>>,
-    callables: &'a Callables,
-) -> Vec<Links<'a>> {
-    let all = spec.steps.iter().zip(callables).zip(needs);
-    let link = |((step, callable), needs): ((&'a StepSpec, &'a Option<Rc<Callable>>), _)| {
-        let signature = callable.as_ref().and_then(|callable| callable.signature.as_ref());
-        let open = |name: &&str| !step.with_json.contains_key(*name);
-        let args = signature.into_iter().flat_map(|s| s.given_by_name()).map(|p| p.name.as_str());
-        let gives = step.outputs.iter().map(|output| output.name.as_str()).collect();
-        Links { needs, gives, takes: args.filter(open).collect() }
-    };
-    all.map(link).collect()
+fn small(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
-fn resolve(spec: &PipelineSpec, links: &[Links<'_>], report: &mut Report<'_>) -> Option<Graph> {
-    let order = if spec.graph_order { Order::Graph } else { Order::Listed };
-    let cycle = match Graph::resolve(links, order) {
-        Ok(graph) => return Some(graph),
-        Err(cycle) => cycle,
+/// The text that runs which share a limit have in common.
+fn concurrency(
+    spec: &PipelineSpec,
+    values: &Values,
+    mode: Mode,
+    report: &mut Report<'_>,
+) -> Option<String> {
+    let key = &spec.concurrency.as_ref()?.key;
+    let parts = [Part::Key("concurrency"), Part::Key("key")];
+    let template = match Template::parse(Any::String(key.clone())) {
+        Ok(template) => template,
+        Err(bad) => {
+            report.value(spec, &parts, (bad.to_string(), bad.help));
+            return None;
+        }
     };
-    let places: Vec<usize> =
-        cycle.steps.iter().map(|step| usize::try_from(step.0).unwrap_or(usize::MAX)).collect();
-    let mut names: Vec<&str> = places.iter().map(|i| spec.steps[*i].name.as_str()).collect();
-    names.extend(names.first().copied());
-    let message = format!("the steps wait for each other in a cycle: {}", names.join(" → "));
-    let help = "an arrow reads \"needs\": take one of them out".to_owned();
-    let first = places.iter().copied().min().unwrap_or_default();
-    report.value(spec, &[Part::Step(first), Part::Key("needs")], (message, help));
-    None
-}
-
-fn index(place: usize) -> StepIndex {
-    StepIndex(u32::try_from(place).unwrap_or(u32::MAX))
+    let mut known = true;
+    for expression in template.expressions() {
+        for reference in expression.references() {
+            if let Err((message, help)) = expressions::only_params(spec, expression, &reference) {
+                report.value(spec, &parts, (message, help));
+                return None;
+            }
+            known &= reference.path.first().is_some_and(|name| values.known(name).is_some());
+        }
+    }
+    if mode == Mode::Check && !known {
+        return None;
+    }
+    let params: Map<String, Any> = values.scope();
+    match template.evaluate(&Scope::of_params(params)) {
+        Ok(Any::String(text)) => Some(text),
+        Ok(other) => Some(other.to_string()),
+        Err(error) => {
+            report.value(spec, &parts, (error.to_string(), String::new()));
+            None
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! What Python code says of itself without being run: functions, their arguments, imports.
+mod class;
 mod literal;
 mod module;
 mod project;
@@ -6,5 +7,5 @@ mod signature;
 mod target;
 
 pub(super) use project::{Callable, Functions, Project, Unresolved};
-pub(super) use signature::Signature;
+pub(super) use signature::{Parameter, Signature};
 pub(super) use target::Target;

@@ -42,6 +42,19 @@ impl<'a> Report<'a> {
         Self { origin, errors: vec![], tainted: HashSet::new() }
     }
 
+    /// Path of the pipeline file, where it is one.
+    pub(super) fn file(&self) -> Option<&str> {
+        match self.origin {
+            Origin::File { path, .. } => Some(path),
+            Origin::Spec | Origin::Target(_) => None,
+        }
+    }
+
+    /// True for a function, command or notebook that a user named.
+    pub(super) fn is_of_target(&self) -> bool {
+        matches!(self.origin, Origin::Target(_))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
@@ -82,6 +95,12 @@ impl<'a> Report<'a> {
         if !self.is_full() && !self.errors.contains(&error) {
             self.errors.push(error);
         }
+    }
+
+    /// Adds a mistake that is in no file of the project: `path` is what a person calls its source.
+    pub(super) fn outside(&mut self, path: &str, message: String, help: String) {
+        let path = path.to_owned();
+        self.push(PipelineError { path, message, help, ..PipelineError::default() });
     }
 
     /// Adds a mistake in the value of a part of the pipeline.

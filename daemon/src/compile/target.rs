@@ -2,29 +2,35 @@ use windlass_core::{StepPath, nearest};
 use windlass_proto::{
     api::v1::{PipelineError, RunSource, run_source},
     common::v1::{
-        CommandAction, OutputSpec, PipelineSpec, Plan, PythonAction, StepSpec, step_spec::Action,
+        CommandAction, NotebookAction, OutputSpec, PipelineSpec, PythonAction, StepSpec,
+        step_spec::Action,
     },
 };
 
 use super::{
-    SnapshotFiles, file,
+    SnapshotFiles,
+    file::{self, stem},
     python::Target,
     report::{Origin, Report, plain},
     validate::safe_path,
     yaml,
 };
 
-type Made = Result<Plan, Vec<PipelineError>>;
-
 /// Reads what a run is of into a spec, and goes on with it and what is wrong so far.
-pub(super) fn with_spec(
+pub(super) fn with_spec<T>(
     source: &RunSource,
     files: &dyn SnapshotFiles,
-    go_on: impl FnOnce(PipelineSpec, Report<'_>) -> Made,
-) -> Made {
+    go_on: impl FnOnce(PipelineSpec, Report<'_>) -> Result<T, Vec<PipelineError>>,
+) -> Result<T, Vec<PipelineError>> {
     match &source.target {
         None => Err(vec![error("", "the request does not say what to run", "")]),
+        Some(run_source::Target::PipelineFile(path)) if path.ends_with(".ipynb") => {
+            go_on(of_notebook(path), Report::new(Origin::Target(path)))
+        }
         Some(run_source::Target::PipelineFile(path)) => from_file(path, files, go_on),
+        Some(run_source::Target::Function(path)) if path.ends_with(".ipynb") => {
+            go_on(of_notebook(path), Report::new(Origin::Target(path)))
+        }
         Some(run_source::Target::Function(target)) => {
             let parsed = Target::parse(target)
                 .map_err(|(message, help)| vec![error(target, &message, &help)])?;
@@ -38,11 +44,11 @@ pub(super) fn with_spec(
     }
 }
 
-fn from_file(
+fn from_file<T>(
     path: &str,
     files: &dyn SnapshotFiles,
-    go_on: impl FnOnce(PipelineSpec, Report<'_>) -> Made,
-) -> Made {
+    go_on: impl FnOnce(PipelineSpec, Report<'_>) -> Result<T, Vec<PipelineError>>,
+) -> Result<T, Vec<PipelineError>> {
     safe_path(path).map_err(|(message, help)| vec![error(path, &message, &help)])?;
     let Some(bytes) = files.read(path) else {
         let is_yaml = |path: &&str| path.ends_with(".yaml") || path.ends_with(".yml");
@@ -73,12 +79,6 @@ fn error(path: &str, message: &str, help: &str) -> PipelineError {
     plain(PipelineError { path: path.to_owned(), message, help, ..PipelineError::default() })
 }
 
-/// The file's name without directories and extension.
-fn stem(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
 fn of_function(target: &str, parsed: &Target) -> PipelineSpec {
     let name = parsed.function.rsplit('.').next().unwrap_or_default();
     let python = PythonAction { target: target.to_owned() };
@@ -90,6 +90,14 @@ fn of_function(target: &str, parsed: &Target) -> PipelineSpec {
         ..StepSpec::default()
     };
     PipelineSpec { name: name.to_owned(), steps: vec![step], ..PipelineSpec::default() }
+}
+
+/// A notebook that runs alone is a pipeline of one step, named after its file.
+fn of_notebook(path: &str) -> PipelineSpec {
+    let name = stem(path).to_owned();
+    let action = Some(Action::Notebook(NotebookAction { path: path.to_owned() }));
+    let step = StepSpec { name: step_name(&name), action, ..StepSpec::default() };
+    PipelineSpec { name, steps: vec![step], ..PipelineSpec::default() }
 }
 
 fn of_command(command: &CommandAction) -> PipelineSpec {

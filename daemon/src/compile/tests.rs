@@ -2,18 +2,24 @@ mod arguments;
 mod calls;
 mod code;
 mod files;
+mod flow;
+mod nested;
 mod sources;
 mod speed;
+mod standing;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use windlass_core::Source;
 use windlass_proto::{
-    api::v1::{NamedText, ParamValues, PipelineError, RunSource, run_source::Target},
+    api::v1::{NamedText, ParamValues, PipelineError, RunSource, Substitutes, run_source::Target},
     common::v1::{BoundArg, Plan, bound_arg::Value},
 };
 
-use super::{SnapshotFiles, check, compile};
+use super::{Offer, SnapshotFiles, check};
 
 /// The files of a project, in memory.
 #[derive(Default)]
@@ -82,6 +88,24 @@ fn shown(args: &[BoundArg]) -> Vec<(String, String, Source)> {
         other => format!("{other:?}"),
     };
     args.iter().map(|a| (a.name.clone(), value(a), Source::from_code(a.source).unwrap())).collect()
+}
+
+/// Compiles with values alone.
+fn compile(
+    source: &RunSource,
+    values: &ParamValues,
+    files: &Files,
+) -> Result<Plan, Vec<PipelineError>> {
+    let substitutes = Substitutes::default();
+    let secrets = HashMap::new();
+    let offer = Offer { values, substitutes: &substitutes, secrets: Some(&secrets), blobs: None };
+    super::compile(source, &offer, files).map(|compiled| compiled.plan)
+}
+
+fn rebind(old: &Plan, values: &ParamValues, files: &Files) -> Result<Plan, Vec<PipelineError>> {
+    let (substitutes, secrets) = (Substitutes::default(), HashMap::new());
+    let offer = Offer { values, substitutes: &substitutes, secrets: Some(&secrets), blobs: None };
+    super::rebind(old, &offer, files).map(|compiled| compiled.plan)
 }
 
 fn plan(source: &RunSource, values: &ParamValues, files: &Files) -> Plan {

@@ -1,17 +1,18 @@
 //! What must hold of every spec, whether it came from a file or from an SDK.
 mod actions;
+mod flow;
 mod params;
+mod secrets;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use windlass_core::{StepIndex, StepPath, nearest};
-use windlass_proto::common::v1::{
-    OutputSpec, PipelineSpec, RetrySpec, StepSpec, environment_spec::Kind,
-};
+use windlass_proto::common::v1::{OutputSpec, PipelineSpec, StepSpec, environment_spec::Kind};
 
 use super::report::{Part, Report};
 
-pub(super) use params::{declared, is_identifier};
+pub(super) use flow::{MAX_INSTANCES, brought, is_reducer};
+pub(super) use params::{declared, fits_pattern, is_identifier};
 
 /// Most steps of a pipeline.
 pub(super) const MAX_STEPS: usize = 10_000;
@@ -21,9 +22,6 @@ const MAX_LISTED: usize = 1_000;
 
 /// Longest name of a pipeline, in bytes.
 const MAX_NAME: usize = 200;
-
-/// Most further tries of a step.
-const MAX_RETRIES: u32 = 1_000;
 
 /// Checks a spec and returns the steps that each step names under `needs`.
 pub(super) fn validate(
@@ -39,6 +37,7 @@ pub(super) fn validate(
         report.value(spec, &[Part::Key("name")], (message, String::new()));
     }
     params::check(spec, report);
+    secrets::check(spec, report);
     for (i, glob) in spec.files.iter().enumerate() {
         if let Err(words) = safe_path(glob) {
             report.value(spec, &[Part::Key("files"), Part::Item(i)], words);
@@ -114,7 +113,14 @@ fn needs(
             None => {
                 let message = format!("step `{}` needs `{name}`, which is no step", step.name);
                 let near = nearest(name, by_name.keys().copied());
-                let help = near.map_or(String::new(), |near| format!("did you mean `{near}`?"));
+                let help = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if name.contains('/') => {
+                        "steps within a pipeline cannot be named: name the step that runs it"
+                            .to_owned()
+                    }
+                    None => String::new(),
+                };
                 report.value(spec, &parts, (message, help));
             }
         }
@@ -131,12 +137,7 @@ fn check_step(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
     }
     actions::check(spec, i, report);
     check_outputs(spec, i, report);
-    if let Some(retry) = &step.retry {
-        check_retry(spec, i, retry, report);
-    }
-    let bad_time = |d: &prost_types::Duration| {
-        d.seconds < 0 || d.nanos < 0 || (d.seconds == 0 && d.nanos == 0)
-    };
+    flow::check(spec, i, report);
     if step.timeout.as_ref().is_some_and(bad_time) {
         let words = ("a timeout is longer than nothing".to_owned(), String::new());
         report.value(spec, &[Part::Step(i), Part::Key("timeout")], words);
@@ -238,24 +239,9 @@ fn is_pick(pick: &str) -> bool {
     true
 }
 
-fn check_retry(spec: &PipelineSpec, i: usize, retry: &RetrySpec, report: &mut Report<'_>) {
-    let mut refuse = |key, message: String| {
-        report.value(
-            spec,
-            &[Part::Step(i), Part::Key("retry"), Part::Key(key)],
-            (message, String::new()),
-        );
-    };
-    if retry.times > MAX_RETRIES {
-        refuse("times", format!("`times` must be at most {MAX_RETRIES}, got {}", retry.times));
-    }
-    if !retry.factor.is_finite() || retry.factor < 1.0 {
-        refuse("factor", format!("`factor` must be at least 1, got {}", retry.factor));
-    }
-    let mut seen = HashSet::new();
-    if !retry.on.iter().all(|on| seen.insert(*on)) {
-        refuse("on", "`on` names an end twice".to_owned());
-    }
+/// True for a time that is no time.
+fn bad_time(time: &prost_types::Duration) -> bool {
+    time.seconds < 0 || time.nanos < 0 || (time.seconds == 0 && time.nanos == 0)
 }
 
 /// Checks that a path stays within the project.

@@ -37,6 +37,7 @@ pub(super) enum Command {
     Heartbeat(Heartbeat, Reply<Vec<Ordered>>),
     WatchDirectives(SessionId, Reply<mpsc::Receiver<Vec<Directive>>>),
     Report(Box<Report>, Reply<Reported>),
+    RefuseGrant(AttemptKey, LeaseId, String, Reply<()>),
     Metrics(SessionId, Proof, Vec<MetricPoint>, Reply<u64>),
     Workers(Reply<Vec<WorkerView>>),
     Drain(WorkerName, bool, Reply<WorkerView>),

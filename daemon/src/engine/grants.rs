@@ -12,7 +12,7 @@ use super::{
     thread::Engine,
 };
 use crate::{
-    fleet::{LEASE_TTL, LeaseEntry, Parked, SessionId, new_lease},
+    fleet::{LEASE_TTL, LeaseEntry, Parked, SessionId, UNREACHABLE_AFTER, new_lease},
     store::{
         attempts::{self, AttemptKey, AttemptRow},
         records::EntryRecord,
@@ -21,6 +21,9 @@ use crate::{
 
 /// Most leases in one answer.
 const MAX_GRANTS: u32 = 256;
+
+/// Longest task, in bytes: with what is in an answer before it, it fits into one message.
+pub(super) const MAX_TASK_BYTES: usize = 5 << 19;
 
 /// Bytes of tasks in one answer after which no further lease is added.
 const MAX_GRANT_BYTES: usize = 1 << 20;
@@ -81,6 +84,10 @@ impl Engine {
                 self.fleet.unpark(&name);
                 continue;
             }
+            // It may be dead: what it were given would be lost.
+            if session.last_seen + UNREACHABLE_AFTER < self.clock.monotonic() {
+                continue;
+            }
             let (id, max) = (session.id.clone(), parked.max);
             let grants = self.grant(&name, max)?;
             if !grants.is_empty()
@@ -111,11 +118,15 @@ impl Engine {
             let (free, capacity) = (seat.free(), seat.slots());
             let Some((run, ready)) = self.queue.take(free, capacity) else { break };
             if let Some(grant) = self.grant_one(worker, run, ready)? {
-                bytes += grant.run.weight(grant.template);
-                let given = &grant.given;
-                bytes += given.inputs.iter().map(Message::encoded_len).sum::<usize>();
-                bytes += given.args.iter().map(Message::encoded_len).sum::<usize>();
-                bytes += given.layers.iter().map(String::len).sum::<usize>();
+                if let Some(size) = too_large(&grant) {
+                    let told = format!(
+                        "its arguments and environment are {size} bytes, more than {MAX_TASK_BYTES}; \
+                         hand large values on as outputs or files"
+                    );
+                    self.fail_start(grant.key, told)?;
+                    continue;
+                }
+                bytes += grant.size();
                 grants.push(grant);
             }
             if bytes > MAX_GRANT_BYTES {
@@ -142,7 +153,14 @@ impl Engine {
         let attempt = AttemptNumber(live.cell(step).attempt);
         let (key, lease) = (AttemptKey { run, step, attempt }, new_lease());
         let expires = now + LEASE_TTL;
-        let held = LiveAttempt { attempt, lease, worker: worker.clone(), expires, metrics: None };
+        let held = LiveAttempt {
+            attempt,
+            lease,
+            worker: worker.clone(),
+            expires,
+            acked: false,
+            metrics: None,
+        };
         live.live.insert(step, held);
         let row = AttemptRow {
             key,
@@ -231,7 +249,7 @@ impl Engine {
         self.batch.directives.push((to, Directive { lease, action: action.into(), reason }));
     }
 
-    /// Ends what expired: lost, or given back where the worker lives and never had it.
+    /// Ends what expired: lost, or given back where the worker lives and never named it.
     pub(super) fn expire(&mut self, now: Duration) -> Result<(), EngineError> {
         self.timers.leases = None;
         let mut due = Vec::new();
@@ -243,21 +261,43 @@ impl Engine {
                 }
                 let attempt = held.attempt;
                 let key = AttemptKey { run: *run, step: *step, attempt };
-                due.push((key, live.cell(*step).started, held.worker.clone()));
+                let taken = held.acked || live.cell(*step).started;
+                due.push((key, taken, held.worker.clone()));
             }
         }
-        for (key, started, worker) in due {
+        for (key, taken, worker) in due {
             let session = self.fleet.seats.get(&worker).and_then(|seat| seat.session.as_ref());
             let alive = session.is_some_and(|session| session.last_seen + LEASE_TTL > now);
-            if alive && !started {
-                self.give_back(key)?;
-            } else {
-                let secs = LEASE_TTL.as_secs();
-                let why = format!("worker `{worker}` was silent for {secs} s");
-                self.lose(key, why)?;
+            let secs = LEASE_TTL.as_secs();
+            match (alive, taken) {
+                (true, false) => self.give_back(key)?,
+                (true, true) => {
+                    let why = format!("worker `{worker}` has not named it for {secs} s");
+                    self.lose(key, why)?;
+                }
+                (false, _) => {
+                    self.lose(key, format!("worker `{worker}` was silent for {secs} s"))?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// The size of a task that no message can carry.
+fn too_large(grant: &Grant) -> Option<usize> {
+    let size = grant.size();
+    (size > MAX_TASK_BYTES).then_some(size)
+}
+
+impl Grant {
+    /// About how many bytes its task has.
+    fn size(&self) -> usize {
+        let given = &self.given;
+        self.run.weight(self.template)
+            + given.inputs.iter().map(Message::encoded_len).sum::<usize>()
+            + given.args.iter().map(Message::encoded_len).sum::<usize>()
+            + given.layers.iter().map(String::len).sum::<usize>()
     }
 }
 

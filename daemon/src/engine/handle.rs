@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use uuid::{ContextV7, Uuid};
-use windlass_core::{RunId, Timestamp, WorkerName};
+use windlass_core::{LeaseId, RunId, Timestamp, WorkerName};
 use windlass_proto::common::v1::MetricPoint;
 use windlass_proto::worker::v1::Directive;
 
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     fleet::{Leases, SessionId},
-    store::{self, StoreError, runs},
+    store::{self, StoreError, attempts::AttemptKey, runs},
 };
 
 /// Most commands that wait for the engine.
@@ -200,6 +200,16 @@ impl EngineHandle {
     pub(crate) async fn report(&self, report: Report) -> Result<Reported, EngineError> {
         let report = Box::new(report);
         self.ask(|reply| Command::Report(report, reply)).await
+    }
+
+    /// Ends a granted attempt that cannot be handed out.
+    pub(crate) async fn refuse_grant(
+        &self,
+        key: AttemptKey,
+        lease: LeaseId,
+        why: String,
+    ) -> Result<(), EngineError> {
+        self.ask(|reply| Command::RefuseGrant(key, lease, why, reply)).await
     }
 
     /// Adds metric points; returns the highest sequence that is kept.

@@ -131,6 +131,8 @@ pub(super) struct LiveAttempt {
     pub(super) worker: WorkerName,
     /// By the monotonic clock.
     pub(super) expires: Duration,
+    /// The worker has named it: the lease was received.
+    pub(super) acked: bool,
     /// Known once metrics came.
     pub(super) metrics: Option<super::metrics::Extent>,
 }

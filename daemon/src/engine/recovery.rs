@@ -76,7 +76,7 @@ impl Engine {
             let path = live.path(step).as_str().into();
             leases.push((row.lease, LeaseEntry { key, path }));
             let (attempt, lease) = (key.attempt, row.lease);
-            let held = LiveAttempt { attempt, lease, worker, expires, metrics: None };
+            let held = LiveAttempt { attempt, lease, worker, expires, acked: false, metrics: None };
             live.live.insert(step, held);
             self.timers.lease(expires);
         }

@@ -163,6 +163,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends an attempt that was granted and cannot be handed out.
+    pub(super) fn fail_start(&mut self, key: AttemptKey, why: String) -> Result<(), EngineError> {
+        let end = AttemptEnd {
+            reason: EndReason::StartError.into(),
+            message: why.clone(),
+            end_time: Some(timestamp(self.clock.now())),
+            ..AttemptEnd::default()
+        };
+        let state = AttemptState::Failed;
+        let record = AttemptRecord { end: Some(end), ..AttemptRecord::default() };
+        let ending = Ending { state, start: None, record, calls: CallList::default() };
+        attempts::end(self.writer.tx()?, key, &ending)?;
+        self.conclude(key, state, &why, Some([0; 3]));
+        Ok(())
+    }
+
+    /// Ends a granted attempt that its lease's holder cannot get. Late calls change nothing.
+    pub(super) fn refuse_grant(
+        &mut self,
+        key: AttemptKey,
+        lease: windlass_core::LeaseId,
+        why: String,
+    ) -> Result<(), EngineError> {
+        let live = self.runs.get(&key.run).is_some_and(|run| run.held(key, lease).is_some());
+        if live { self.fail_start(key, why) } else { Ok(()) }
+    }
+
     /// Lets the machine decide what follows from an attempt's end.
     fn conclude(
         &mut self,

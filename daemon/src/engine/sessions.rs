@@ -81,6 +81,7 @@ impl Engine {
             return Ok(Ordered { proof: held.proof, order: Order::Abandon, reason });
         };
         lease.expires = expires;
+        lease.acked = true;
         self.timers.lease(expires);
         if held.state == AttemptState::Running {
             self.start_attempt(key, None)?;

@@ -158,6 +158,10 @@ impl Engine {
                 let result = self.report(*report);
                 self.settle(reply, result)
             }
+            Command::RefuseGrant(key, lease, why, reply) => {
+                let result = self.refuse_grant(key, lease, why);
+                self.settle(reply, result)
+            }
             Command::Metrics(session, proof, points, reply) => {
                 let result = self.add_metrics(&session, &proof, &points);
                 self.settle(reply, result)

@@ -69,7 +69,11 @@ impl Answers {
         let templates = templates(planned)?;
         let lists = lists::expressions(spec)?;
         let mut used: Vec<&Expression> = when.iter().collect();
-        used.extend(templates.iter().flat_map(|(_, template)| template.expressions()));
+        used.extend(
+            templates
+                .iter()
+                .flat_map(|(_, template)| template.expressions().into_iter().map(|e| &**e)),
+        );
         used.extend(&lists);
         let scope = self.scope(question, &used)?;
         let verdict = |entry, found| Ok(Verdict::Enter { entry, found });

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{BadExpression, EvalError, Expression, Scope, functions::text};
@@ -17,7 +19,7 @@ enum Node {
     /// Nothing in it is to be evaluated.
     Plain(Value),
     /// A string that is one expression and nothing else: it becomes the expression's value.
-    Whole(Expression),
+    Whole(Arc<Expression>),
     /// A text with expressions in it.
     Text(Vec<Piece>),
     List(Vec<Node>),
@@ -27,7 +29,7 @@ enum Node {
 #[derive(Debug)]
 enum Piece {
     Plain(String),
-    Expression(Expression),
+    Expression(Arc<Expression>),
 }
 
 impl Template {
@@ -38,7 +40,15 @@ impl Template {
 
     /// Reads the expressions of a JSON value.
     pub(crate) fn parse(value: Value) -> Result<Self, BadExpression> {
-        node(value).map(|node| Self { node })
+        Self::parse_with(value, &mut |text| Expression::parse(text).map(Arc::new))
+    }
+
+    /// Likewise, where expressions are read by `read`, which may know them already.
+    pub(crate) fn parse_with(
+        value: Value,
+        read: &mut dyn FnMut(&str) -> Result<Arc<Expression>, BadExpression>,
+    ) -> Result<Self, BadExpression> {
+        node(value, read).map(|node| Self { node })
     }
 
     /// The one expression that a text is, without `${{ }}`; the text itself where it has none.
@@ -59,7 +69,7 @@ impl Template {
     }
 
     /// Every expression in it.
-    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+    pub(crate) fn expressions(&self) -> Vec<&Arc<Expression>> {
         let mut all = vec![];
         self.node.expressions(&mut all);
         all
@@ -72,7 +82,7 @@ impl Template {
 }
 
 impl Node {
-    fn expressions<'a>(&'a self, all: &mut Vec<&'a Expression>) {
+    fn expressions<'a>(&'a self, all: &mut Vec<&'a Arc<Expression>>) {
         match self {
             Self::Plain(_) => {}
             Self::Whole(expression) => all.push(expression),
@@ -113,14 +123,17 @@ impl Node {
     }
 }
 
-fn node(value: Value) -> Result<Node, BadExpression> {
+/// Reads an expression's text.
+type Read<'r> = &'r mut dyn FnMut(&str) -> Result<Arc<Expression>, BadExpression>;
+
+fn node(value: Value, read: Read<'_>) -> Result<Node, BadExpression> {
     Ok(match value {
-        Value::String(text) if Template::is_in(&text) => of_text(&text)?,
+        Value::String(text) if Template::is_in(&text) => of_text(&text, read)?,
         Value::Array(items) if items.iter().any(has_any) => {
-            Node::List(items.into_iter().map(node).collect::<Result<_, _>>()?)
+            Node::List(items.into_iter().map(|item| node(item, read)).collect::<Result<_, _>>()?)
         }
         Value::Object(map) if map.values().any(has_any) => {
-            let pairs = map.into_iter().map(|(key, value)| Ok((key, node(value)?)));
+            let pairs = map.into_iter().map(|(key, value)| Ok((key, node(value, read)?)));
             Node::Map(pairs.collect::<Result<_, BadExpression>>()?)
         }
         other => Node::Plain(other),
@@ -136,10 +149,10 @@ fn has_any(value: &Value) -> bool {
     }
 }
 
-fn of_text(text: &str) -> Result<Node, BadExpression> {
+fn of_text(text: &str, read: Read<'_>) -> Result<Node, BadExpression> {
     let trimmed = text.trim();
     if let Some((inner, "")) = trimmed.strip_prefix(OPEN).and_then(close) {
-        return Expression::parse(inner.trim()).map(Node::Whole);
+        return read(inner.trim()).map(Node::Whole);
     }
     let (mut pieces, mut rest) = (vec![], text);
     while let Some((before, after)) = rest.split_once(OPEN) {
@@ -149,7 +162,7 @@ fn of_text(text: &str) -> Result<Node, BadExpression> {
         if !before.is_empty() {
             pieces.push(Piece::Plain(before.to_owned()));
         }
-        pieces.push(Piece::Expression(Expression::parse(inner.trim())?));
+        pieces.push(Piece::Expression(read(inner.trim())?));
         rest = further;
     }
     if !rest.is_empty() {

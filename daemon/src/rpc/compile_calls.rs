@@ -1,14 +1,17 @@
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
+use prost::bytes::Bytes;
 use tokio::sync::Semaphore;
 use tonic::Status;
 use windlass_blobs::{Node, Store, StoreError, Tree};
 use windlass_core::Digest;
-use windlass_proto::api::v1::{ErrorReason, ParamValues, PipelineError, RunSource};
+use windlass_proto::api::v1::{
+    DescribePipelineResponse, ErrorReason, ParamValues, PipelineError, RunSource, Substitutes,
+};
 use windlass_proto::common::v1::Plan;
 
 use super::status::{internal, invalid, invalid_pipeline, status};
-use crate::compile::{self, SnapshotFiles};
+use crate::compile::{self, BlobWriter, Compiled, Offer, SnapshotFiles};
 
 /// Most pipelines that compile at the same time.
 const MAX_PARALLEL: usize = 2;
@@ -18,6 +21,35 @@ const MAX_TREE_BYTES: u64 = 64 << 20;
 
 /// Longest file that the compiler reads, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// What is given for a run besides what to run.
+#[derive(Default)]
+pub(super) struct Offered {
+    pub(super) values: ParamValues,
+    pub(super) substitutes: Substitutes,
+    /// `None` where a plan is only looked at: then secrets need no values, and nothing is kept.
+    pub(super) secrets: Option<HashMap<String, Bytes>>,
+}
+
+impl Offered {
+    fn borrow<'a>(&'a self, blobs: &'a Blobs) -> Offer<'a> {
+        Offer {
+            values: &self.values,
+            substitutes: &self.substitutes,
+            secrets: self.secrets.as_ref(),
+            blobs: self.secrets.is_some().then_some(blobs as &dyn BlobWriter),
+        }
+    }
+}
+
+/// Keeps mocked outputs in the store of blobs.
+struct Blobs(Store);
+
+impl BlobWriter for Blobs {
+    fn write(&self, bytes: &[u8]) -> Result<String, String> {
+        self.0.put_bytes(bytes).map(|digest| digest.to_string()).map_err(|error| error.to_string())
+    }
+}
 
 /// Compiles pipelines off the engine's thread and off the async ones. Cheap to clone.
 #[derive(Clone)]
@@ -31,16 +63,28 @@ impl Compiler {
         Self { blobs, turns: Arc::new(Semaphore::new(MAX_PARALLEL)) }
     }
 
-    /// The plan of a run.
+    /// The plan of a run, and the values that stand in no plan.
     pub(super) async fn compile(
         &self,
         source: RunSource,
-        values: ParamValues,
-    ) -> Result<Plan, Status> {
-        let plan = self.with_files(source.snapshot.clone(), move |files| {
-            compile::compile(&source, &values, files)
+        offered: Offered,
+    ) -> Result<Compiled, Status> {
+        let blobs = Blobs(self.blobs.clone());
+        let compiled = self.with_files(source.snapshot.clone(), move |files| {
+            compile::compile(&source, &offered.borrow(&blobs), files)
         });
-        plan.await?.map_err(invalid_pipeline)
+        compiled.await?.map_err(invalid_pipeline)
+    }
+
+    /// What a pipeline asks of its caller.
+    pub(super) async fn describe(
+        &self,
+        source: RunSource,
+    ) -> Result<DescribePipelineResponse, Status> {
+        let snapshot = source.snapshot.clone();
+        let described =
+            self.with_files(snapshot, move |files| compile::describe(&source, files)).await?;
+        described.map_err(invalid_pipeline)
     }
 
     /// The mistakes of a pipeline.
@@ -54,10 +98,13 @@ impl Compiler {
         &self,
         snapshot: String,
         old: Plan,
-        values: ParamValues,
-    ) -> Result<Plan, Status> {
-        let plan = self.with_files(snapshot, move |files| compile::rebind(&old, &values, files));
-        plan.await?.map_err(invalid_pipeline)
+        offered: Offered,
+    ) -> Result<Compiled, Status> {
+        let blobs = Blobs(self.blobs.clone());
+        let compiled = self.with_files(snapshot, move |files| {
+            compile::rebind(&old, &offered.borrow(&blobs), files)
+        });
+        compiled.await?.map_err(invalid_pipeline)
     }
 
     /// The JSON Schema of the pipeline file.

@@ -26,7 +26,7 @@ use windlass_proto::api::v1::{
 
 use self::{environment::Environments, watch::Watch};
 use super::{
-    compile_calls::Compiler,
+    compile_calls::{Compiler, Offered},
     find,
     status::{internal, invalid},
     streams::Streams,
@@ -34,12 +34,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::Limits,
-    engine::{Cancel, EngineHandle},
+    engine::{Cancel, EngineError, EngineHandle},
     logs::Logs,
     store::{
         Readers, details, keys,
         listing::{self, Filter},
-        names,
+        names, runs,
         runs::RunRow,
     },
 };
@@ -126,9 +126,14 @@ impl RunService for RunsRpc {
         &self,
         request: Request<PlanRunRequest>,
     ) -> Result<Response<PlanRunResponse>, Status> {
-        let PlanRunRequest { source, params, .. } = request.into_inner();
+        let PlanRunRequest { source, params, substitutes } = request.into_inner();
         let (source, _) = fields::source(source)?;
-        let plan = self.compiler.compile(source, params.unwrap_or_default()).await?;
+        let offered = Offered {
+            values: params.unwrap_or_default(),
+            substitutes: substitutes.unwrap_or_default(),
+            secrets: None,
+        };
+        let plan = self.compiler.compile(source, offered).await?.plan;
         Ok(Response::new(PlanRunResponse { plan: Some(plan) }))
     }
 
@@ -143,9 +148,10 @@ impl RunService for RunsRpc {
 
     async fn describe_pipeline(
         &self,
-        _: Request<DescribePipelineRequest>,
+        request: Request<DescribePipelineRequest>,
     ) -> Result<Response<DescribePipelineResponse>, Status> {
-        Err(Status::unimplemented("describe_pipeline"))
+        let (source, _) = fields::source(request.into_inner().source)?;
+        Ok(Response::new(self.compiler.describe(source).await?))
     }
 
     async fn rank_runs(
@@ -255,8 +261,15 @@ impl RunService for RunsRpc {
             Ok(id) => RunId(id),
             Err(_) => self.resolve(text).await?.run,
         };
-        self.engine.delete(run).await?;
+        let live = self.readers.read(move |conn| {
+            Ok(runs::get(conn, run)?.is_some_and(|row| !row.machine.state.is_terminal()))
+        });
+        if live.await? {
+            return Err(EngineError::RunNotEnded(run).into());
+        }
+        // The logs first: as long as the run is there, its deletion can be asked for again.
         self.logs.delete_run(run).await.map_err(|error| internal(&error))?;
+        self.engine.delete(run).await?;
         Ok(Response::new(DeleteRunResponse {}))
     }
 }

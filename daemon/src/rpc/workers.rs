@@ -20,7 +20,7 @@ use windlass_proto::worker::v1::{
 use self::logs::Intake;
 use super::{
     runs::environment::Environments,
-    status::{internal, invalid},
+    status::invalid,
     streams::{KEEPALIVE, Streams, send},
 };
 use crate::{
@@ -46,9 +46,14 @@ impl WorkersRpc {
     async fn leases(&self, grants: &[Arc<Grant>]) -> Result<Vec<AttemptLease>, Status> {
         let mut leases = Vec::with_capacity(grants.len());
         for grant in grants {
-            let variables = self.environments.of(&grant.run).await;
-            let variables = variables.map_err(|error| internal(&error))?;
-            leases.push(tasks::lease(grant, &variables));
+            match self.environments.of(&grant.run).await {
+                Ok(variables) => leases.push(tasks::lease(grant, &variables)),
+                Err(error) => {
+                    // The others of the answer can do without it.
+                    let why = format!("the caller's environment is gone: {error}; run it again");
+                    self.engine.refuse_grant(grant.key, grant.lease, why).await?;
+                }
+            }
         }
         Ok(leases)
     }

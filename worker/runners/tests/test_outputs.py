@@ -79,6 +79,23 @@ class Outputs(Case):
         self.assertIn("output 'x': .a.nope is not there", err)
         self.assertIn("keys b", err)
 
+    def test_small_outputs_share_a_file_that_is_written_over(self):
+        self.write(
+            f__py="""
+                import os
+                def go():
+                    with open(os.environ["RESULTS"], "w") as file:
+                        file.write("longer than what comes after it, and of an earlier step")
+                    return 1, "x" * 70000, "é\\0"
+            """
+        )
+        results = os.path.join(self.place, "io1", "results")
+        outs = [["a", "[0]", ""], ["b", "[1]", ""], ["c", "[2]", ""]]
+        done = self.step("f:go", outputs=outs, env={"RESULTS": results})
+        self.assertEqual(done.results, {"a": "1", "c": '"é\\u0000"'})
+        self.assertEqual(os.listdir(os.path.join(done.io, "outputs")), ["b.json"])
+        self.assertEqual(len(done.json("b")), 70000)
+
     def test_codecs(self):
         self.write(
             f__py="""

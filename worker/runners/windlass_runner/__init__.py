@@ -41,6 +41,7 @@ class Request:
         self.metrics_file = self._next()
         self.calls_file = self._next()
         self.failure_file = self._next()
+        self.results_file = self._next()
         # (name, codec, JSON text or path)
         self.args = self._list(3)
         # (name, pick, codec)

@@ -9,6 +9,8 @@ MAX_MISSING = 8
 MAX_DIRECTORIES = 2000
 # Newest protocol that Python 3.8 reads.
 PROTOCOL = 5
+# Most bytes of JSON outputs that go into the one file of results; the others get files of their own.
+MAX_RESULTS = 64 << 10
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _CONTAINERS = frozenset((dict, list))
@@ -219,10 +221,13 @@ def keep(result, request):
     count = len(outputs)
     if [pick for _, pick, _ in outputs] == ["[%d]" % i for i in range(count)]:
         _check_length(result, [name for name, _, _ in outputs])
+    small = bytearray()
     for name, pick, codec in outputs:
         value = _pick(result, pick, "output", name)
-        _write(value, name, codec, request.outputs_dir)
+        _write(value, name, codec, request.outputs_dir, small)
     _write_metrics(result, request)
+    if small:
+        _write_results(small, request.results_file)
 
 
 def _check_length(result, names):
@@ -284,7 +289,22 @@ def _step_into(value, part):
         return getattr(value, part)
 
 
-def _write(value, name, codec, directory):
+def _write_results(small, path):
+    """Writes small outputs over whatever the file holds: one that is there costs less than a new one.
+
+    It says where it lies, so that nobody takes it for another attempt's whose directory this becomes."""
+    data = os.fsencode(path) + b"\0" + small + b"end\0"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(file, data[written:])
+        os.ftruncate(file, len(data))
+    finally:
+        os.close(file)
+
+
+def _write(value, name, codec, directory, small):
     if codec in ("", "json"):
         data = None
         try:
@@ -294,6 +314,9 @@ def _write(value, name, codec, directory):
             if codec:
                 raise StepError("output {!r}: not JSON: {}".format(name, error)) from None
         if data is not None:
+            if len(small) + len(data) <= MAX_RESULTS:
+                small += name.encode("utf-8") + b"\0" + data + b"\0"
+                return
             with open(os.path.join(directory, name + ".json"), "wb") as file:
                 file.write(data)
             return

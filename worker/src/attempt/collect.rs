@@ -3,14 +3,20 @@ use std::{collections::BTreeMap, fs, io, sync::Arc};
 use windlass_core::{Digest, StepPath};
 use windlass_proto::{
     common::v1::{Artifact, CallRecord, Output, artifact::Kind},
+    limits::{MAX_ARTIFACTS, MAX_OUTPUTS, is_codec},
     worker::v1::Task,
 };
 
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
+use crate::step_file;
 use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+use prost::Message;
 
-/// Most outputs of one step.
-const MAX_OUTPUTS: usize = 10_000;
+/// Bytes of artifacts that a report names; the change set has all of them.
+const MAX_ARTIFACT_BYTES: usize = 2 << 20;
+
+/// What a list adds to each of its entries, in bytes.
+const ENTRY_BYTES: usize = 4;
 
 /// Largest JSON output that is looked into; it must be JSON.
 const MAX_CHECKED_JSON: u64 = 16 << 20;
@@ -49,7 +55,8 @@ pub(super) async fn collect(
     let python = context.interpreters.python_result(dir, &task);
     let dir = dir.clone();
     let untouched = place.is_unused();
-    let nothing_given = !dir.out().exists()
+    let nothing_given = python.outputs.is_empty()
+        && !dir.out().exists()
         && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
     let work = move || {
         let mut collected = Collected {
@@ -64,7 +71,8 @@ pub(super) async fn collect(
             }
         }
         if succeeded {
-            match outputs(&dir, &task, (!nothing_given).then_some(&*blobs)) {
+            let blobs = (!nothing_given).then_some(&*blobs);
+            match outputs(&dir, &task, &python.outputs, blobs) {
                 Ok(outputs) => collected.outputs = outputs,
                 Err(failure) => collected.spoilt = Some(failure),
             }
@@ -86,7 +94,20 @@ pub(super) async fn collect(
 impl Collected {
     fn take_capture(&mut self, captured: Captured) {
         self.changes = captured.changes.map(|digest| digest.to_string()).unwrap_or_default();
-        self.artifacts = captured.artifacts.into_iter().map(artifact).collect();
+        let all = captured.artifacts.len();
+        let mut left = MAX_ARTIFACT_BYTES;
+        let fits = |artifact: &Artifact| {
+            let size = artifact.encoded_len() + ENTRY_BYTES;
+            left.checked_sub(size).inspect(|rest| left = *rest).is_some()
+        };
+        let artifacts = captured.artifacts.into_iter().take(MAX_ARTIFACTS).map(artifact);
+        self.artifacts = artifacts.take_while(fits).collect();
+        if self.artifacts.len() < all {
+            self.remarks.push(format!(
+                "{all} files were changed; the first {} are listed, later steps see all",
+                self.artifacts.len()
+            ));
+        }
         for Skipped { path, why } in captured.skipped.iter().take(MAX_SKIPPED_LINES) {
             self.remarks.push(format!("`{path}` is not kept: {}", skipped(*why)));
         }
@@ -153,9 +174,10 @@ fn skipped(why: crate::workspace::Why) -> &'static str {
 fn outputs(
     dir: &AttemptDir,
     task: &Task,
+    returned: &[(String, String)],
     blobs: Option<&dyn BlobAccess>,
 ) -> Result<Vec<Output>, StartFailure> {
-    let given = blobs.map_or_else(|| Ok(BTreeMap::new()), |blobs| given(dir, blobs))?;
+    let given = blobs.map_or_else(|| Ok(BTreeMap::new()), |blobs| given(dir, returned, blobs))?;
     let missing = task.outputs.iter().find(|spec| !given.contains_key(&spec.name));
     if let Some(missing) = missing {
         let name = &missing.name;
@@ -167,30 +189,44 @@ fn outputs(
     Ok(given.into_values().collect())
 }
 
-/// Files in WINDLASS_OUTPUTS, then lines of WINDLASS_OUT, by name.
+/// Files in WINDLASS_OUTPUTS, what its function returned, then lines of WINDLASS_OUT, by name.
 fn given(
     dir: &AttemptDir,
+    returned: &[(String, String)],
     blobs: &dyn BlobAccess,
 ) -> Result<BTreeMap<String, Output>, StartFailure> {
     let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
+    let twins = |name: &str| {
+        StartFailure::new(format!(
+            "there are two files for the output `{name}` in $WINDLASS_OUTPUTS"
+        ))
+    };
     for output in output_files(dir, blobs)? {
         if let Some(twin) = outputs.insert(output.name.clone(), output) {
-            return Err(StartFailure::new(format!(
-                "there are two files for the output `{}` in $WINDLASS_OUTPUTS",
-                twin.name
-            )));
+            return Err(twins(&twin.name));
+        }
+    }
+    for (name, json) in returned {
+        let given = outputs.insert(name.clone(), json_output(name, json, blobs)?);
+        if let Some(twin) = given.filter(|given| given.codec != "json") {
+            return Err(twins(&twin.name));
         }
     }
     for (name, json) in out_values(dir)? {
-        let digest = blobs
-            .put_bytes(json.as_bytes())
-            .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
-        outputs.insert(name.clone(), output(name, &digest, json.len() as u64, "json".into()));
+        let output = json_output(&name, &json, blobs)?;
+        outputs.insert(name, output);
     }
     if outputs.len() > MAX_OUTPUTS {
         return Err(StartFailure::new(format!("more than {MAX_OUTPUTS} outputs")));
     }
     Ok(outputs)
+}
+
+fn json_output(name: &str, json: &str, blobs: &dyn BlobAccess) -> Result<Output, StartFailure> {
+    let digest = blobs
+        .put_bytes(json.as_bytes())
+        .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
+    Ok(output(name.to_owned(), &digest, json.len() as u64, "json".into()))
 }
 
 fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {
@@ -199,20 +235,18 @@ fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {
 }
 
 fn out_values(dir: &AttemptDir) -> Result<BTreeMap<String, String>, StartFailure> {
-    let path = dir.out();
-    let size = match path.metadata() {
-        Ok(meta) => meta.len(),
+    let bytes = match step_file::read(&dir.out(), out_lines::MAX_OUT + 1) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(StartFailure::io("read $WINDLASS_OUT", error)),
     };
-    if size > out_lines::MAX_OUT {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > out_lines::MAX_OUT {
         return Err(StartFailure::new(format!(
-            "$WINDLASS_OUT has {size} bytes; at most {} are read. Large values belong into \
+            "$WINDLASS_OUT has more than the {} bytes that are read. Large values belong into \
              $WINDLASS_OUTPUTS",
             out_lines::MAX_OUT
         )));
     }
-    let bytes = fs::read(path).map_err(|e| StartFailure::io("read $WINDLASS_OUT", e))?;
     out_lines::parse(&bytes).map_err(StartFailure::new)
 }
 
@@ -230,6 +264,9 @@ fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>,
         if !StepPath::is_name(name) {
             return Err(bad("is no name of an output: letters, digits, `_` and `-`, then `.EXT`"));
         }
+        if !is_codec(codec) {
+            return Err(bad("has an ending of other than letters, digits and `_.+-`"));
+        }
         if !entry.file_type().map_err(unreadable)?.is_file() {
             return Err(bad("is no plain file"));
         }
@@ -237,7 +274,7 @@ fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>,
             .take_file(&entry.path())
             .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
         if codec == "json" && size <= MAX_CHECKED_JSON {
-            let bytes = fs::read(entry.path()).map_err(unreadable)?;
+            let bytes = step_file::read(&entry.path(), MAX_CHECKED_JSON).map_err(unreadable)?;
             serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
                 .map_err(|error| bad(&format!("is no JSON: {error}")))?;
         }

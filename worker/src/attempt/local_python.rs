@@ -131,6 +131,7 @@ impl Interpreters for LocalInterpreters {
             remarks: unused.collect(),
             failure: found.failure.map(|failure| failure.to_string()).unwrap_or_default(),
             calls: found.calls,
+            outputs: found.results,
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -7,7 +8,13 @@ use std::{
 
 use serde::Deserialize;
 use windlass_core::Timestamp;
-use windlass_proto::{common::v1::MetricPoint, timestamp};
+use windlass_proto::{
+    common::v1::MetricPoint,
+    limits::{MAX_METRIC_NAMES, MAX_METRIC_POINTS, is_metric_name},
+    timestamp,
+};
+
+use crate::step_file;
 
 /// Most bytes of the metrics file read at once.
 const BLOCK: usize = 256 << 10;
@@ -15,8 +22,8 @@ const BLOCK: usize = 256 << 10;
 /// Longest line; a longer one is malformed.
 const MAX_LINE: usize = 64 << 10;
 
-/// Longest name of a metric.
-const MAX_NAME: usize = 256;
+/// Most complaints about one attempt's file; what is wrong with more is not told.
+const MAX_ALL_COMPLAINTS: usize = 20;
 
 /// Follows the file of metric lines. It starts at the beginning, so that the sequence numbers of
 /// a worker that took over are those of the worker before.
@@ -27,6 +34,10 @@ pub(super) struct MetricsFile {
     rest: Vec<u8>,
     line: u64,
     sequence: u64,
+    names: HashSet<String>,
+    complaints: usize,
+    /// Nothing more is read: it is no plain file, or there is too much of it.
+    given_up: bool,
 }
 
 /// What was new in the file.
@@ -52,17 +63,31 @@ struct Line {
 impl MetricsFile {
     pub(super) fn new(path: &Path) -> Self {
         let path = path.to_path_buf();
-        Self { path, file: None, offset: 0, rest: Vec::new(), line: 0, sequence: 0 }
+        Self {
+            path,
+            file: None,
+            offset: 0,
+            rest: Vec::new(),
+            line: 0,
+            sequence: 0,
+            names: HashSet::new(),
+            complaints: 0,
+            given_up: false,
+        }
     }
 
     /// Reads the next block of whole lines. At the `end` a last line needs no line break.
     pub(super) fn read(&mut self, now: Timestamp, end: bool) -> News {
         let mut news = News::default();
+        if self.given_up {
+            return news;
+        }
         match self.next_block() {
             Ok(len) => news.more = len == BLOCK,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                news.complaints.push(format!("$WINDLASS_METRICS cannot be read: {error}"))
+                self.give_up(&mut news, format!("$WINDLASS_METRICS cannot be read: {error}"));
+                return news;
             }
         }
         let mut rest = std::mem::take(&mut self.rest);
@@ -83,7 +108,7 @@ impl MetricsFile {
     fn next_block(&mut self) -> io::Result<usize> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(File::open(&self.path)?),
+            None => self.file.insert(step_file::open(&self.path)?),
         };
         let old = self.rest.len();
         self.rest.resize(old + BLOCK, 0);
@@ -100,23 +125,50 @@ impl MetricsFile {
             return;
         }
         match serde_json::from_slice::<Line>(line) {
-            Ok(Line { name, value, step })
-                if !name.is_empty() && name.len() <= MAX_NAME && value.is_finite() =>
-            {
-                self.sequence += 1;
-                let (sequence, time) = (self.sequence, Some(timestamp(now)));
-                news.points.push(MetricPoint { name, value, step, time, sequence });
+            Ok(Line { name, value, step }) if is_metric_name(&name) && value.is_finite() => {
+                self.add((name, value, step), now, news);
             }
-            Ok(_) if news.complaints.len() < MAX_COMPLAINTS => news.complaints.push(format!(
-                "line {} of $WINDLASS_METRICS has a bad name or value and was left out",
-                self.line
-            )),
-            Err(error) if news.complaints.len() < MAX_COMPLAINTS => news.complaints.push(format!(
-                "line {} of $WINDLASS_METRICS is no metric and was left out: {error}",
-                self.line
-            )),
-            Ok(_) | Err(_) => {}
+            Ok(_) => self.complain(news, "has a bad name or value and was left out"),
+            Err(error) => self.complain(news, &format!("is no metric and was left out: {error}")),
         }
+    }
+
+    fn add(
+        &mut self,
+        (name, value, step): (String, f64, Option<i64>),
+        now: Timestamp,
+        news: &mut News,
+    ) {
+        if self.given_up {
+            return;
+        }
+        if self.sequence == MAX_METRIC_POINTS {
+            let told = format!("$WINDLASS_METRICS: only the first {MAX_METRIC_POINTS} are kept");
+            return self.give_up(news, told);
+        }
+        if !self.names.contains(&name) {
+            if self.names.len() == MAX_METRIC_NAMES {
+                let told = format!("is left out: more than {MAX_METRIC_NAMES} names of metrics");
+                return self.complain(news, &told);
+            }
+            self.names.insert(name.clone());
+        }
+        self.sequence += 1;
+        let (sequence, time) = (self.sequence, Some(timestamp(now)));
+        news.points.push(MetricPoint { name, value, step, time, sequence });
+    }
+
+    fn complain(&mut self, news: &mut News, what: &str) {
+        if news.complaints.len() < MAX_COMPLAINTS && self.complaints < MAX_ALL_COMPLAINTS {
+            self.complaints += 1;
+            news.complaints.push(format!("line {} of $WINDLASS_METRICS {what}", self.line));
+        }
+    }
+
+    fn give_up(&mut self, news: &mut News, why: String) {
+        self.given_up = true;
+        news.more = false;
+        news.complaints.push(why);
     }
 }
 
@@ -148,5 +200,26 @@ mod tests {
         assert_eq!(seen(&second), [("loss".to_owned(), 0.25, 2)]);
         assert!(second.complaints[0].starts_with("line 3 of $WINDLASS_METRICS"));
         assert_eq!(seen(&last), [("acc".to_owned(), 1.0, 3)]);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_or_too_much_is_given_up_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let mut metrics = MetricsFile::new(&path);
+        assert_eq!(metrics.read(Timestamp(0), true).complaints.len(), 1);
+        let again = metrics.read(Timestamp(0), true);
+        assert!(again.complaints.is_empty() && !again.more);
+
+        let path = dir.path().join("names");
+        let lines: String = (0..MAX_METRIC_NAMES + 50)
+            .map(|number| format!("{{\"name\": \"m{number}\", \"value\": 1}}\n"))
+            .collect();
+        std::fs::write(&path, lines + "{\"name\": \"a\\tb\", \"value\": 1}\n").unwrap();
+        let mut metrics = MetricsFile::new(&path);
+        let news = metrics.read(Timestamp(0), true);
+        assert_eq!(news.points.len(), MAX_METRIC_NAMES);
+        assert_eq!(news.complaints.len(), MAX_COMPLAINTS);
     }
 }

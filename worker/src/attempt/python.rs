@@ -54,4 +54,6 @@ pub(crate) struct PythonResult {
     pub(crate) remarks: Vec<String>,
     /// For people; empty where there is none.
     pub(crate) failure: String,
+    /// Outputs that need no file of their own, with their JSON.
+    pub(crate) outputs: Vec<(String, String)>,
 }

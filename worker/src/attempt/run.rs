@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use windlass_proto::{
-    common::v1::{AttemptState, LogStream, MetricPoint},
+    common::v1::{AttemptState, EndReason, LogStream, MetricPoint},
     timestamp,
     worker::v1::{AttemptLease, ReportAttemptRequest, Task},
 };
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     executor::{End, Progress},
-    session::LogSizes,
+    session::{LogSizes, Refused},
     workspace::Prepared as Place,
 };
 
@@ -80,16 +80,48 @@ pub(crate) async fn run(
     let mut leases = Vec::new();
     if let Some(mut report) = report {
         report.lease_next = u32::from(wants_next());
-        match context.daemon.report(report).await {
-            Ok(answer) => leases = answer.leases,
-            Err(refused) => tracing::warn!(%refused, lease = %held.lease, "a report was refused"),
-        }
+        leases = attempt.send(report).await;
     }
     attempt.clean_up();
     leases
 }
 
 impl Attempt<'_> {
+    /// Reports the end; returns the leases that came with the answer. A report that is refused for
+    /// good becomes a small one that says why: somebody has to learn of the end.
+    async fn send(&self, report: ReportAttemptRequest) -> Vec<AttemptLease> {
+        let small = ReportAttemptRequest {
+            outputs: Vec::new(),
+            artifacts: Vec::new(),
+            changes: String::new(),
+            metrics: Vec::new(),
+            calls: Vec::new(),
+            argv: report.argv.first().cloned().into_iter().collect(),
+            state: AttemptState::Failed.into(),
+            ..report.clone()
+        };
+        let refused = match self.context.daemon.report(report).await {
+            Ok(answer) => return answer.leases,
+            Err(Refused::Status(status)) => status,
+            Err(gone) => {
+                tracing::warn!(%gone, lease = %self.held.lease, "a report was refused");
+                return Vec::new();
+            }
+        };
+        let why = format!("what the step left cannot be recorded: {}", refused.message());
+        tracing::warn!(why, lease = %self.held.lease, "a report was refused");
+        let mut end = small.end.clone().unwrap_or_default();
+        end.reason = EndReason::OutputError.into();
+        end.message = why;
+        match self.context.daemon.report(ReportAttemptRequest { end: Some(end), ..small }).await {
+            Ok(answer) => answer.leases,
+            Err(refused) => {
+                tracing::error!(%refused, lease = %self.held.lease, "an end cannot be reported");
+                Vec::new()
+            }
+        }
+    }
+
     /// `None` where nothing is to be reported.
     async fn execute(&self, from: From) -> Option<ReportAttemptRequest> {
         let (progress, prepared, place) = match from {

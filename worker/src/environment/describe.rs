@@ -3,7 +3,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -55,12 +55,18 @@ fn changed(directories: &[PathBuf]) -> Vec<Option<i128>> {
     directories.iter().map(time).collect()
 }
 
+/// An interpreter that was asked, and what its description was stored as, by kind and lock.
+pub(super) struct Known {
+    pub(super) facts: Facts,
+    stored: Mutex<HashMap<(&'static str, String), Described>>,
+}
+
 /// Descriptions of interpreters, found once.
 pub(super) struct Descriptions {
     host: Environment,
     cache: PathBuf,
     put: PutBlob,
-    facts: Mutex<HashMap<blake3::Hash, Facts>>,
+    known: Mutex<HashMap<blake3::Hash, Arc<Known>>>,
     described: Mutex<HashMap<blake3::Hash, Described>>,
 }
 
@@ -70,7 +76,7 @@ impl Descriptions {
             host: host::describe(),
             cache: cache.join("interpreters"),
             put,
-            facts: Mutex::default(),
+            known: Mutex::default(),
             described: Mutex::default(),
         }
     }
@@ -80,11 +86,11 @@ impl Descriptions {
         &self,
         executable: &Path,
         caller: &CallerEnv,
-    ) -> Result<Facts, EnvError> {
+    ) -> Result<Arc<Known>, EnvError> {
         let key = identity(executable, caller);
-        let known = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(facts) = known.filter(Facts::still_hold) {
-            return Ok(facts);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known.filter(|known| known.facts.still_hold()) {
+            return Ok(known);
         }
         let kept = self.cache.join(&key.to_hex()[..32]);
         let read = fs::read(&kept).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -98,12 +104,13 @@ impl Descriptions {
                 facts
             }
         };
-        let mut known = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = Arc::new(Known { facts, stored: Mutex::default() });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        known.insert(key, facts.clone());
-        Ok(facts)
+        known.insert(key, Arc::clone(&found));
+        Ok(found)
     }
 
     /// The description of `found`, stored as a blob.
@@ -112,9 +119,16 @@ impl Descriptions {
         found: &Found,
         caller: &CallerEnv,
     ) -> Result<Described, EnvError> {
-        let facts = self.facts(&found.executable, caller).await?;
+        let known = self.facts(&found.executable, caller).await?;
+        let key = (found.kind, found.lock.clone());
+        // Thousands of packages are not gone through for every step.
+        let mut stored = known.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(described) = stored.get(&key) {
+            return Ok(described.clone());
+        }
+        let facts = known.facts.clone();
         let package = |(name, version): (String, String)| Package { name, version };
-        self.store(Environment {
+        let described = self.store(Environment {
             python: facts.version,
             python_implementation: facts.implementation,
             python_executable: found.executable.to_string_lossy().into_owned(),
@@ -122,7 +136,12 @@ impl Descriptions {
             kind: found.kind.to_owned(),
             lock: found.lock.clone(),
             ..self.host.clone()
-        })
+        })?;
+        if stored.len() >= MAX_KNOWN {
+            stored.clear();
+        }
+        stored.insert(key, described.clone());
+        Ok(described)
     }
 
     /// The description of this machine, stored as a blob.

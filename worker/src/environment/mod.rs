@@ -139,8 +139,8 @@ impl Environments {
             Some(Kind::Python(path)) => find::named(path, caller, project)?,
             Some(Kind::Requirements(file)) => {
                 let base = self.callers(caller, project).await?;
-                let facts = self.descriptions.facts(&base.executable, caller).await?;
-                let plan = build::from_requirements(&facts, file, caller, project)?;
+                let base = self.descriptions.facts(&base.executable, caller).await?;
+                let plan = build::from_requirements(&base.facts, file, caller, project)?;
                 self.builds.get(plan, &progress).await?
             }
             Some(Kind::Uv(dir)) => {

@@ -1,7 +1,7 @@
 use std::{
     fmt,
-    fs::File,
     io::{BufRead, BufReader, Read},
+    os::unix::ffi::OsStrExt,
     path::Path,
 };
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use windlass_proto::common::v1::{CallOverride, CallRecord};
 
 use super::StepFiles;
+use crate::step_file;
 
 /// Most calls of an attempt that are reported.
 const MAX_CALLS: usize = 1000;
@@ -18,6 +19,8 @@ const MAX_CALLS_BYTES: u64 = 64 << 20;
 const MAX_LINE_BYTES: u64 = 256 << 10;
 /// Most bytes of a failure.
 const MAX_FAILURE_BYTES: u64 = 1 << 20;
+/// Most bytes of the small outputs with their names; the runner keeps well below.
+const MAX_RESULTS_BYTES: u64 = 1 << 20;
 
 /// What a step left behind beside its outputs and metrics.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,8 @@ pub struct Collected {
     /// Indexes of the overrides that fell on a call.
     pub overrides_set: Vec<usize>,
     pub failure: Option<Failure>,
+    /// Small outputs and their JSON; they count only where the step ended well.
+    pub results: Vec<(String, String)>,
 }
 
 impl Collected {
@@ -84,8 +89,12 @@ impl fmt::Display for Failure {
 
 /// Reads what the step wrote to `files`; what is not there or makes no sense is left out.
 pub fn collect(files: &StepFiles) -> Collected {
-    let mut found = Collected { failure: read_failure(&files.failure), ..Collected::default() };
-    let Ok(file) = File::open(&files.calls) else { return found };
+    let mut found = Collected {
+        failure: read_failure(&files.failure),
+        results: read_results(&files.results).unwrap_or_default(),
+        ..Collected::default()
+    };
+    let Ok(file) = step_file::open(&files.calls) else { return found };
     let mut lines = BufReader::new(file.take(MAX_CALLS_BYTES));
     let mut line = Vec::new();
     while found.calls.len() < MAX_CALLS {
@@ -120,7 +129,17 @@ fn read_call(record: &mut Map<String, Value>) -> Option<CallRecord> {
 }
 
 fn read_failure(path: &Path) -> Option<Failure> {
-    let mut text = Vec::new();
-    File::open(path).ok()?.take(MAX_FAILURE_BYTES).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    serde_json::from_slice(&step_file::read(path, MAX_FAILURE_BYTES).ok()?).ok()
+}
+
+/// Texts that each end with NUL: where they lie, name and JSON of each output, then `end`. Those of
+/// an attempt that had the directory before say that they lie elsewhere.
+fn read_results(path: &Path) -> Option<Vec<(String, String)>> {
+    let bytes = step_file::read(path, MAX_RESULTS_BYTES).ok()?;
+    let own = bytes.strip_prefix(path.as_os_str().as_bytes())?.strip_prefix(b"\0")?;
+    let text = std::str::from_utf8(own).ok()?;
+    let fields: Vec<&str> = text.strip_suffix("end\0")?.split_terminator('\0').collect();
+    let pairs = fields.chunks_exact(2);
+    pairs.remainder().is_empty().then_some(())?;
+    Some(pairs.map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect())
 }

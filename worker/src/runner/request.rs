@@ -1,10 +1,12 @@
 use std::{
-    fs, io,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use windlass_proto::common::v1::{CallOverride, MetricPick, OutputSpec};
+
+use crate::record;
 
 /// Where runner and worker leave things for each other; all in one directory of the attempt.
 #[derive(Clone, Debug)]
@@ -14,6 +16,9 @@ pub struct StepFiles {
     pub metrics: PathBuf,
     pub calls: PathBuf,
     pub failure: PathBuf,
+    /// Small outputs, all in one file that is written over and begins with its own path: a new file
+    /// costs more than its bytes.
+    pub results: PathBuf,
 }
 
 impl StepFiles {
@@ -25,6 +30,7 @@ impl StepFiles {
             metrics: io.join("metrics"),
             calls: io.join("calls"),
             failure: io.join("failure"),
+            results: io.join("results"),
         }
     }
 }
@@ -59,7 +65,9 @@ pub struct StepRequest<'a> {
 pub fn write_request(files: &StepFiles, request: &StepRequest<'_>) -> io::Result<()> {
     let mut out = Fields::default();
     out.text(request.target)?;
-    for path in [request.project, &files.outputs, &files.metrics, &files.calls, &files.failure] {
+    out.bytes(request.project.as_os_str().as_bytes())?;
+    let StepFiles { request: _, outputs, metrics, calls, failure, results } = files;
+    for path in [outputs, metrics, calls, failure, results] {
         out.bytes(path.as_os_str().as_bytes())?;
     }
     out.count(request.args.len())?;
@@ -91,7 +99,7 @@ pub fn write_request(files: &StepFiles, request: &StepRequest<'_>) -> io::Result
         let texts = [&set.module, &set.function, &set.arg, &set.json];
         texts.into_iter().try_for_each(|t| out.text(t))?;
     }
-    fs::write(&files.request, out.0)
+    record::write(&files.request, &out.0)
 }
 
 /// Texts that each end with NUL: the runner reads them without loading a parser.

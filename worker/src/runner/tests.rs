@@ -128,8 +128,8 @@ fn a_request_goes_in_and_everything_comes_back() {
     let (output, collected, files) = run(place.path(), &newest(), &request);
 
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(fs::read_to_string(files.outputs.join("y.json")).unwrap(), "14");
-    assert_eq!(fs::read_to_string(files.outputs.join("first.json")).unwrap(), "1");
+    let results = [("y", "14"), ("first", "1")].map(|(name, json)| (name.into(), json.into()));
+    assert_eq!(collected.results, results);
     assert_eq!(fs::read_to_string(&files.metrics).unwrap(), "{\"name\": \"m\", \"value\": 14}\n");
     let [call] = &collected.calls[..] else { panic!("{collected:?}") };
     assert_eq!((call.function.as_str(), call.module.as_str()), ("inner", "f"));
@@ -205,6 +205,15 @@ fn garbage_is_left_out_and_floods_are_cut() {
     lines.extend(std::iter::repeat_n(good, 1500));
     fs::write(&files.calls, lines.join("\n")).unwrap();
     fs::write(&files.failure, "{").unwrap();
+    let own = files.results.to_str().unwrap();
+    for garbage in ["", "\0", "a\0x\0", "a\0end\0", "a\0x\0end"] {
+        fs::write(&files.results, format!("{own}\0{garbage}")).unwrap();
+        assert_eq!(super::collect(&files).results, [], "{garbage:?}");
+    }
+    fs::write(&files.results, "/of/another/results\0a\0x\0end\0").unwrap();
+    assert_eq!(super::collect(&files).results, []);
+    fs::write(&files.results, own.to_owned() + "\0a\0x\0end\0").unwrap();
+    assert_eq!(super::collect(&files).results, [("a".to_owned(), "x".to_owned())]);
 
     let collected = super::collect(&files);
 

@@ -44,11 +44,11 @@ pub(super) fn react(status: &Status) -> Reaction {
     match (reason.as_str(), status.code()) {
         ("SESSION_FENCED", _) => Reaction::Reopen,
         ("LEASE_FENCED", _) => Reaction::Fenced,
+        ("BUSY", _) => Reaction::Repeat,
         // What tonic says of connections that break, in one way or another.
         (_, Code::Unavailable | Code::Unknown | Code::Cancelled) => Reaction::Reopen,
-        (_, Code::ResourceExhausted | Code::DeadlineExceeded | Code::Internal | Code::Aborted) => {
-            Reaction::Repeat
-        }
+        // A full disk heals; what is over a limit stays so.
+        (_, Code::DeadlineExceeded | Code::Internal | Code::Aborted) => Reaction::Repeat,
         _ => Reaction::Refused,
     }
 }

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
@@ -18,6 +18,9 @@ use super::{
     registry::{Registry, Slot},
 };
 use crate::attempt::{Context, From, Held, run};
+
+/// Pause after a poll that was refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the daemon holds a poll open.
 const HOLD: Duration = Duration::from_secs(30);
@@ -40,7 +43,16 @@ impl Runner {
         loop {
             let slots = *free.wait_for(|free| *free > 0).await.map_err(|_| Refused::Closed)?;
             let poll = PollId::default();
-            let leases = self.link.call(|session| lease(session, &poll, slots)).await?;
+            let leases = match self.link.call(|session| lease(session, &poll, slots)).await {
+                Ok(leases) => leases,
+                Err(Refused::Closed) => return Err(Refused::Closed),
+                Err(error) => {
+                    // Whatever it is about, the next poll may be about something else.
+                    tracing::error!(%error, "a poll was refused");
+                    sleep(REFUSED_PAUSE).await;
+                    continue;
+                }
+            };
             for lease in leases {
                 let slot = self.registry.take_slot();
                 self.begin(lease, slot);

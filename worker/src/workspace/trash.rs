@@ -21,14 +21,20 @@ const MAX_IDLE: usize = 16;
 /// What the owner must still be allowed in a directory that serves again.
 const OWNER_ALL: u32 = 0o700;
 
+/// What the owner must still be allowed in a record there.
+const OWNER_WRITES: u32 = 0o600;
+
 /// Files that every attempt writes anew, and that say whose they are where that matters. They are
 /// not removed: ext4 looks long for an inode where many were freed within the last seconds.
-const RECORDS: [&str; 3] = ["lease", "exit.json", "io/params.json"];
+const RECORDS: [&str; 5] = ["lease", "exit.json", "io/params.json", "io/request", "io/results"];
 
-/// What the directory of an attempt without outputs, inputs and logs holds.
+/// Most files beside those that are removed one by one so that a directory may serve again.
+const MAX_LEFT: usize = 16;
+
+/// What the directory of an attempt without files of outputs, inputs and logs holds.
 const BARE: [(&str, &[&str]); 4] = [
     ("", &["io", "lease", "exit.json"]),
-    ("io", &["inputs", "outputs", "params.json"]),
+    ("io", &["inputs", "outputs", "params.json", "request", "results"]),
     ("io/inputs", &[]),
     ("io/outputs", &[]),
 ];
@@ -104,7 +110,7 @@ fn work(left: Vec<PathBuf>, queue: &Receiver<PathBuf>, idle: &Idle) {
     }
     for path in queue {
         let room = || idle.lock().map_or(0, |idle| MAX_IDLE.saturating_sub(idle.len()));
-        if room() > 0 && is_bare(&path).unwrap_or(false) {
+        if room() > 0 && empty(&path).unwrap_or(false) {
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(path);
         } else {
             remove_or_warn(&path);
@@ -121,8 +127,10 @@ fn remove_or_warn(path: &Path) {
     }
 }
 
-/// True for the directory of an attempt that its step left as it was.
-fn is_bare(path: &Path) -> io::Result<bool> {
+/// Empties the directory of an attempt of all but its records; false where its step left more than
+/// a few files in it.
+fn empty(path: &Path) -> io::Result<bool> {
+    let mut left = Vec::new();
     for (dir, may_hold) in BARE {
         let dir = path.join(dir);
         let meta = fs::symlink_metadata(&dir)?;
@@ -130,17 +138,25 @@ fn is_bare(path: &Path) -> io::Result<bool> {
             return Ok(false);
         }
         for entry in fs::read_dir(&dir)? {
-            let name = entry?.file_name();
-            if !may_hold.iter().any(|may| name.to_str() == Some(may)) {
+            let entry = entry?;
+            if may_hold.iter().any(|may| entry.file_name().to_str() == Some(may)) {
+                continue;
+            }
+            if left.len() >= MAX_LEFT || !entry.file_type()?.is_file() {
                 return Ok(false);
             }
+            left.push(entry.path());
         }
+    }
+    for file in left {
+        fs::remove_file(file)?;
     }
     for record in RECORDS {
         let file = path.join(record);
         match fs::symlink_metadata(&file) {
             // A step may have put a link of any kind in its place.
             Ok(meta) if !meta.is_file() || meta.nlink() != 1 => return Ok(false),
+            Ok(meta) if meta.mode() & OWNER_WRITES != OWNER_WRITES => return Ok(false),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -186,8 +186,8 @@ impl Bench {
         Ok(workspaces.discard(&dir)?)
     }
 
-    /// The directory of an attempt that its step left bare serves the next one; one that holds
-    /// an output, or a link in place of a record, is not.
+    /// The directory of an attempt in which its step left a few files at most is emptied for the next
+    /// one; one that holds many, a directory, or a link or a locked file in place of a record, is not.
     fn bare_directories_serve_again(&self) -> Outcome {
         let workspaces =
             Workspaces::new(&self.dir.join("bare"), Arc::clone(&self.store), self.mode)?;
@@ -201,12 +201,21 @@ impl Bench {
             fs::write(dir.join("exit.json"), "{}")?;
             Ok::<_, std::io::Error>(dir)
         };
-        let full = attempt("full")?;
-        fs::write(full.join("io/outputs/x.json"), "1")?;
+        let deep = attempt("deep")?;
+        fs::create_dir(deep.join("io/outputs/more"))?;
+        let crowded = attempt("crowded")?;
+        for i in 0..100 {
+            fs::write(crowded.join(format!("io/outputs/x{i}")), "1")?;
+        }
         let linked = attempt("linked")?;
         symlink(&outside, linked.join("io/params.json"))?;
+        let locked = attempt("locked")?;
+        fs::set_permissions(locked.join("exit.json"), fs::Permissions::from_mode(0o400))?;
         let bare = attempt("bare")?;
-        for dir in [&full, &linked, &bare] {
+        fs::write(bare.join("io/results"), "x\x001\0end\0")?;
+        fs::write(bare.join("io/outputs/x.json"), "1")?;
+        fs::write(bare.join("stdout"), "said")?;
+        for dir in [&deep, &crowded, &linked, &locked, &bare] {
             workspaces.discard(dir)?;
         }
         let next = self.dir.join("bare/next");
@@ -218,6 +227,7 @@ impl Bench {
         assert!(!workspaces.recycle(&self.dir.join("bare/other")), "only the bare one serves");
         assert_eq!(fs::read(next.join("lease"))?, b"a lease");
         assert_eq!(fs::read_dir(next.join("io/outputs"))?.count(), 0);
+        assert!(!next.join("stdout").exists());
         assert_eq!(fs::read(&outside)?, b"untouched");
         Ok(())
     }

@@ -1,7 +1,11 @@
 use windlass_core::nearest;
 
-use super::types::{
-    EnvironmentFile, ParamFields, PickFields, PipelineFile, ResourcesFile, RetryFile, StepFile,
+use super::{
+    forms::ResourcesFile,
+    types::{
+        ConcurrencyFile, EnvironmentFile, LoopFile, ParamFields, PickFields, PipelineFile,
+        RetryFile, SecretFields, SecretFromFile, StepFile,
+    },
 };
 use crate::compile::yaml::{Fault, What, keys_of};
 
@@ -13,42 +17,29 @@ struct Section {
     later: &'static [&'static str],
 }
 
-fn sections() -> [Section; 7] {
+fn sections() -> [Section; 11] {
+    let section = |place, keys| Section { place, keys, later: &[] };
     [
         Section {
-            place: "at the top level of the file",
-            keys: keys_of::<PipelineFile>(),
-            later: &["secrets", "concurrency", "on_failure", "labels", "profile"],
+            later: &["on_failure", "labels", "profile", "cache"],
+            ..section("at the top level of the file", keys_of::<PipelineFile>())
         },
         Section {
-            place: "in a step",
-            keys: keys_of::<StepFile>(),
-            later: &[
-                "when",
-                "foreach",
-                "as",
-                "matrix",
-                "max_parallel",
-                "reduce",
-                "loop",
-                "notebook",
-                "pipeline",
-                "on_failure",
-                "continue_on_error",
-                "labels",
-                "image",
-                "secrets",
-            ],
+            later: &["labels", "image", "profile", "cache"],
+            ..section("in a step", keys_of::<StepFile>())
         },
-        Section { place: "under `retry`", keys: keys_of::<RetryFile>(), later: &[] },
-        Section { place: "under `resources`", keys: keys_of::<ResourcesFile>(), later: &["gpu"] },
+        section("under `retry`", keys_of::<RetryFile>()),
+        section("under `loop`", keys_of::<LoopFile>()),
+        section("under `resources`", ResourcesFile::KEYS),
         Section {
-            place: "under the top level's `env`",
-            keys: keys_of::<EnvironmentFile>(),
             later: &["image"],
+            ..section("under the top level's `env`", keys_of::<EnvironmentFile>())
         },
-        Section { place: "in a parameter", keys: keys_of::<ParamFields>(), later: &[] },
-        Section { place: "in an output", keys: keys_of::<PickFields>(), later: &[] },
+        section("in a parameter", keys_of::<ParamFields>()),
+        section("in an output", keys_of::<PickFields>()),
+        section("under the top level's `concurrency`", keys_of::<ConcurrencyFile>()),
+        section("in a secret", keys_of::<SecretFields>()),
+        section("under a secret's `from`", keys_of::<SecretFromFile>()),
     ]
 }
 
@@ -62,6 +53,14 @@ pub(in crate::compile) fn explain(fault: &Fault) -> (String, String) {
         },
         What::MissingKey("version") => "the first line of a pipeline is `version: 1`".to_owned(),
         What::MissingKey("steps") => "a pipeline has at least one step under `steps:`".to_owned(),
+        What::MissingKey("max") => {
+            "a loop has a bound: say how often it may go round at most".to_owned()
+        }
+        What::MissingKey("until") => {
+            "say when it ends: `until: ${{ outputs.x > 1 }}`; `foreach` repeats a known number of \
+             times"
+                .to_owned()
+        }
         What::MissingKey(_) => String::new(),
         What::Wrong(message) if message.starts_with("expected a string") => {
             "write it in quotes".to_owned()

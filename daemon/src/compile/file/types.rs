@@ -1,12 +1,20 @@
+mod param;
+mod step;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    forms::{MetricsFile, OutFile, ParamFile, RunFile, Scalar},
+    forms::{ParamFile, SecretFile},
     named::Named,
-    units::{Cpu, Memory, Span},
+    units::Span,
+};
+
+pub(super) use self::{
+    param::{KindFile, ParamFields},
+    step::{CodecFile, LoopFile, OnMaxFile, PickFields, RetryFile, RetryOnFile, StepFile},
 };
 
 /// A Windlass pipeline: named steps, their parameters and their environment.
@@ -26,6 +34,12 @@ pub(super) struct PipelineFile {
     pub(super) env: Option<EnvironmentFile>,
     /// Gitignore-style patterns of files that .gitignore hides and the steps need.
     pub(super) files: Option<Vec<String>>,
+    /// What the caller gives and no record keeps: a variable's name, or a name and where it is from.
+    pub(super) secrets: Option<Vec<SecretFile>>,
+    /// How many runs may go on at once; any number if not given.
+    pub(super) concurrency: Option<ConcurrencyFile>,
+    /// Longest time of a whole run: `500ms`, `2s`, `5m`, `1h`.
+    pub(super) timeout: Option<Span>,
     /// How steps follow each other; each after the one above it if not given.
     pub(super) order: Option<OrderFile>,
     /// The steps by name, in order.
@@ -44,6 +58,7 @@ pub(super) enum OrderFile {
 /// What Python steps run in; one of these.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct EnvironmentFile {
     /// Requirements file of the project, from which an environment is built.
     pub(super) requirements: Option<String>,
@@ -53,128 +68,53 @@ pub(super) struct EnvironmentFile {
     pub(super) python: Option<String>,
 }
 
-/// One unit of work. Exactly one of `python`, `run`, `script` and `stub` says what it does.
+/// A secret in full.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct StepFile {
-    /// A Python function: `module:function` or `path/file.py:function`.
-    pub(super) python: Option<String>,
-    /// Text for the shell (bash -euo pipefail, else sh -eu), or the words of a command as a list.
-    pub(super) run: Option<RunFile>,
-    /// A file of the project and its arguments: `path args…`.
-    pub(super) script: Option<String>,
-    /// Does nothing and succeeds.
-    #[schemars(extend("const" = true))]
-    pub(super) stub: Option<bool>,
-    /// Steps that this one runs after, in place of the one above it.
-    pub(super) needs: Option<Vec<String>>,
-    /// Names of the outputs: a name, a list of names for a tuple, or names with what to pick.
-    pub(super) out: Option<OutFile>,
-    /// Values of arguments.
-    #[serde(rename = "with")]
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
-    pub(super) with: Option<Named<serde_json::Value>>,
-    /// Numbers picked from what a function returns: names with paths, or a list of names.
-    pub(super) metrics: Option<MetricsFile>,
-    /// New attempts after a failure.
-    pub(super) retry: Option<RetryFile>,
-    /// Longest time of one attempt: `500ms`, `2s`, `5m`, `1h`.
-    pub(super) timeout: Option<Span>,
-    /// Environment variables.
-    #[schemars(with = "Option<BTreeMap<String, Scalar>>")]
-    pub(super) env: Option<Named<Scalar>>,
-    /// What the step needs of its machine.
-    pub(super) resources: Option<ResourcesFile>,
-    /// True: an attempt lost with its worker may be made again without `retry`.
-    pub(super) idempotent: Option<bool>,
+pub(super) struct SecretFields {
+    /// Name of the environment variable under which steps get it.
+    pub(super) name: String,
+    /// Where the caller's side finds it; the caller's variable of that name if not given.
+    pub(super) from: Option<SecretFromFile>,
 }
 
-/// When to try again: after `backoff · factor^n`, at most `max`.
+/// Where a secret is found; one of these.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct RetryFile {
-    /// Further tries after the first.
-    pub(super) times: u32,
-    /// Wait before the first of them.
-    pub(super) backoff: Option<Span>,
-    /// Growth of the wait with every try; 2 if not given.
-    pub(super) factor: Option<f64>,
-    /// Longest wait.
-    pub(super) max: Option<Span>,
-    /// Which ends are tried again; `[exit, timeout, oom]` if not given.
-    pub(super) on: Option<Vec<RetryOnFile>>,
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct SecretFromFile {
+    /// Another variable of the caller's environment.
+    pub(super) env: Option<String>,
+    /// A dotenv file of the project that has the name.
+    pub(super) dotenv: Option<String>,
+    /// A file whose content it is.
+    pub(super) file: Option<String>,
+    /// A command for the shell whose output it is.
+    pub(super) command: Option<String>,
 }
 
-/// An end of an attempt after which another may follow.
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RetryOnFile {
-    /// It failed.
-    Exit,
-    /// It took longer than `timeout`.
-    Timeout,
-    /// It ran out of memory.
-    Oom,
-    /// Its worker went away.
-    Lost,
-}
-
-/// What a step needs of its machine.
+/// How many runs of one key may go on at once.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct ResourcesFile {
-    /// Cores, for instance 2 or 0.5.
-    pub(super) cpu: Option<Cpu>,
-    /// Bytes, for instance `4GiB`, `512MiB`.
-    pub(super) memory: Option<Memory>,
+pub(super) struct ConcurrencyFile {
+    /// Text with `${{ … }}` over `params`; runs with the same text share the limit. One for all
+    /// runs of the pipeline if not given.
+    pub(super) key: Option<String>,
+    /// Most runs at once; 1 if not given.
+    #[schemars(range(min = 1))]
+    pub(super) limit: Option<u32>,
+    /// What one too many does; `queue` if not given.
+    pub(super) when_full: Option<WhenFullFile>,
 }
 
-/// A parameter in full.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct ParamFields {
-    /// Type of the value; that of the default if not given.
-    #[serde(rename = "type")]
-    pub(super) kind: Option<KindFile>,
-    /// Value where nobody gives one.
-    #[serde(default, deserialize_with = "super::forms::present")]
-    pub(super) default: Option<serde_json::Value>,
-    /// Smallest number.
-    pub(super) min: Option<f64>,
-    /// Largest number.
-    pub(super) max: Option<f64>,
-    /// The only values allowed.
-    pub(super) choices: Option<Vec<serde_json::Value>>,
-    /// What it is for.
-    pub(super) help: Option<String>,
-}
-
-/// Type of a parameter.
+/// What a run does that finds as many others as there may be.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum KindFile {
-    Int,
-    Float,
-    Str,
-    Bool,
-    List,
-    Map,
-}
-
-/// Which part of a returned value, and how to keep it.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct PickFields {
-    /// Path into the value: `.a.b`, `[2]`; the whole if not given.
-    pub(super) pick: Option<String>,
-    /// How the value is kept; JSON where that is lossless, else pickle, if not given.
-    pub(super) codec: Option<CodecFile>,
-}
-
-/// How a value is kept.
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum CodecFile {
-    Json,
-    Pickle,
+#[serde(rename_all = "snake_case")]
+pub(super) enum WhenFullFile {
+    /// It waits.
+    Queue,
+    /// It is not accepted.
+    Refuse,
+    /// The oldest of the others is cancelled.
+    CancelOldest,
 }

@@ -33,7 +33,8 @@ pub(super) struct Memory(
     pub(super)  u64,
 );
 
-fn span(text: &str) -> Option<Duration> {
+/// A time as files write it.
+pub(in crate::compile) fn span(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let seconds = match unit {
         "ms" => number / 1000.0,

@@ -2,7 +2,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use tree_sitter::{Node, Parser, TreeCursor};
 
-use super::Signature;
+use super::{Signature, class::Class};
 
 /// Largest module that is looked into, in bytes; a larger one may hold any name.
 const MAX_SOURCE: usize = 4 << 20;
@@ -29,7 +29,8 @@ pub(super) enum Name {
         from: Import,
         name: String,
     },
-    /// A class, a variable, a module.
+    Class(Rc<Class>),
+    /// A variable, a module.
     Other,
 }
 
@@ -72,7 +73,7 @@ impl Module {
     pub(super) fn functions(&self) -> impl Iterator<Item = (&str, &Rc<Signature>)> {
         self.names.iter().filter_map(|(name, bound)| match bound {
             Name::Function(signature) => Some((name.as_str(), signature)),
-            Name::Imported { .. } | Name::Other => None,
+            Name::Imported { .. } | Name::Class(_) | Name::Other => None,
         })
     }
 }
@@ -131,7 +132,8 @@ impl<'t> Walk<'t, '_> {
                 self.bind(node.child_by_field_name("name"), Name::Function(signature));
             }
             "class_definition" if !inner => {
-                self.bind(node.child_by_field_name("name"), Name::Other)
+                let class = Rc::new(Class::read(node, self.source));
+                self.bind(node.child_by_field_name("name"), Name::Class(class));
             }
             "expression_statement" if !inner => {
                 for child in node.named_children(&mut node.walk()) {

@@ -2,8 +2,7 @@
 use windlass_core::Source;
 use windlass_proto::common::v1::PlannedStep;
 
-use super::{Files, cli, file, function, plan, refused, shown, words};
-use crate::compile::rebind;
+use super::{Files, cli, file, function, plan, rebind, refused, shown, words};
 
 fn tutorial() -> Files {
     Files::of(&[

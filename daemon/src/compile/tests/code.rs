@@ -102,6 +102,28 @@ fn defaults_are_read_where_they_are_literals() {
 }
 
 #[test]
+fn methods_are_called_through_their_class() {
+    let code = "class M:\n    'Doc.'\n    @staticmethod\n    def fit(n: int, k=1): ...\n    @classmethod\n    async def load(cls, path, *args, **more): ...\n    def run(self): ...\n    @other\n    def odd(self): ...\nclass N(M): ...\n";
+    let files = [("pkg/__init__.py", ""), ("pkg/mod.py", code)];
+    let args = |target: &str, given: &[(&str, &str)]| {
+        let done = plan(&function(target), &cli(given), &Files::of(&files));
+        let names = shown(&done.steps[0].args).into_iter().map(|(name, ..)| name);
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(args("pkg.mod:M.fit", &[("n", "1")]), "n k");
+    assert_eq!(args("pkg/mod.py:M.load", &[("path", "x"), ("y", "1")]), "path y");
+    assert_eq!(args("pkg.mod:M.odd", &[("x", "1")]), "x");
+    assert_eq!(args("pkg.mod:N.fit", &[("x", "1")]), "x");
+    for (target, wanted) in [
+        ("pkg.mod:M.run", "`run` of class `M` in pkg/mod.py wants an object"),
+        ("pkg.mod:M.fitt", "no method `fitt` of class `M` in pkg/mod.py (did you mean `fit`?)"),
+    ] {
+        let told = told(target, &files);
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
 fn modern_syntax_is_no_mistake() {
     let code = "from __future__ import annotations\ntype X = int\n\
                 def f[T](x: T, /, *, y: int | None = None) -> T:\n    match x:\n        case {'a': [1, *_]} if y: return (y := 1)\n        case _: pass\n\

@@ -5,7 +5,7 @@ use super::{Files, cli, file, mistakes, plan, project, words};
 use crate::compile::{check, schema};
 
 /// The one mistake of the file: its line, and words that its message and help have.
-fn assert_told(yaml: &str, line: u32, says: &[&str]) {
+pub(super) fn assert_told(yaml: &str, line: u32, says: &[&str]) {
     let errors = mistakes(yaml);
     let told = words(&errors);
     assert!(!errors.is_empty(), "nothing is told of {yaml:?}");
@@ -58,22 +58,21 @@ fn keys_that_are_unknown_doubled_or_misplaced() {
             3,
             &["depth", "type: map"],
         ),
-        ("version: 1\nsteps:\n  a: {run: 'true', when: x}\n", 3, &["`when` is not supported yet"]),
-        ("version: 1\nsteps:\n  a: {pipeline: o.yaml}\n", 3, &["`pipeline` is not supported yet"]),
         (
-            "version: 1\nsecrets: [A]\nsteps:\n  a: {run: 'true'}\n",
+            "version: 1\nsteps:\n  a: {run: 'true', labels: {a: b}}\n",
+            3,
+            &["`labels` is not supported yet"],
+        ),
+        ("version: 1\nsteps:\n  a: {run: 'true', until: x}\n", 3, &["misplaced", "under `loop`"]),
+        (
+            "version: 1\nsecrets: [{name: A, frm: {env: B}}]\nsteps:\n  a: {run: 'true'}\n",
             2,
-            &["`secrets` is not supported yet"],
+            &["frm", "did you mean `from`?"],
         ),
         (
             "version: 1\nenv: {image: x}\nsteps:\n  a: {run: 'true'}\n",
             2,
             &["`image` is not supported yet"],
-        ),
-        (
-            "version: 1\nsteps:\n  a: {run: 'true', resources: {gpu: 1}}\n",
-            3,
-            &["`gpu` is not supported yet"],
         ),
         ("steps:\n  a: {run: 'true'}\n", 1, &["missing key `version`", "version: 1"]),
         ("version: 1\n", 1, &["missing key `steps`"]),
@@ -157,7 +156,7 @@ fn steps_name_each_other_rightly() {
         (
             "version: 1\nsteps:\n  a: {python: 'f:use', with: {n: '${{ params.x }}'}}\n",
             3,
-            &["not supported yet"],
+            &["no parameter `x`"],
         ),
     ] {
         assert_told(yaml, line, says);

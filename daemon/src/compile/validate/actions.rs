@@ -13,17 +13,13 @@ const MAX_SCRIPT: usize = 1 << 20;
 /// Most words of a command.
 const MAX_ARGV: usize = 10_000;
 
-pub(super) fn no_expressions() -> (String, String) {
-    let message = "`${{ … }}` is not supported yet here".to_owned();
-    (message, "arguments are bound by name: name the parameter as the argument".to_owned())
-}
-
 pub(super) fn check(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
     let step = &spec.steps[i];
     match &step.action {
         None => {
             let message = format!("step `{}` does not say what it does", step.name);
-            let help = "give it one of `python`, `run`, `script`, `stub`".to_owned();
+            let help = "give it one of `python`, `run`, `script`, `notebook`, `pipeline`, `stub`"
+                .to_owned();
             report.key(spec, &[Part::Step(i)], (message, help));
         }
         Some(Action::Python(python)) => {
@@ -36,7 +32,13 @@ pub(super) fn check(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
         Some(Action::Command(command)) => {
             check_argv(spec, &[Part::Step(i), Part::Key("run")], &command.argv, report);
         }
-        Some(Action::Stub(_) | Action::Notebook(_) | Action::Pipeline(_)) => {}
+        Some(Action::Notebook(notebook)) => {
+            check_path(spec, i, ("notebook", ".ipynb"), &notebook.path, report);
+        }
+        Some(Action::Pipeline(inner)) => {
+            check_path(spec, i, ("pipeline", ""), &inner.path, report);
+        }
+        Some(Action::Stub(_)) => {}
     }
     for (name, json) in &step.with_json {
         let parts = [Part::Step(i), Part::Key("with"), Part::Key(name)];
@@ -44,15 +46,30 @@ pub(super) fn check(spec: &PipelineSpec, i: usize, report: &mut Report<'_>) {
             let message = format!("`{}` is not JSON", json.escape_debug());
             report.value(spec, &parts, (message, String::new()));
         }
-        if json.contains("${{") {
-            report.value(spec, &parts, no_expressions());
-        }
     }
     for (name, value) in &step.env {
         if value.contains("${{") {
             let parts = [Part::Step(i), Part::Key("env"), Part::Key(name)];
-            report.value(spec, &parts, no_expressions());
+            let message = "`${{ … }}` is not evaluated in `env`".to_owned();
+            let help = "put it under `with`: the step gets it as $WINDLASS_PARAM_<name>".to_owned();
+            report.value(spec, &parts, (message, help));
         }
+    }
+}
+
+fn check_path(
+    spec: &PipelineSpec,
+    i: usize,
+    (key, ending): (&str, &str),
+    path: &str,
+    report: &mut Report<'_>,
+) {
+    let parts = [Part::Step(i), Part::Key(key)];
+    if let Err(words) = safe_path(path) {
+        report.value(spec, &parts, words);
+    } else if !path.ends_with(ending) {
+        let message = format!("`{}` is no {key}", path.escape_debug());
+        report.value(spec, &parts, (message, format!("name a file with the ending {ending}")));
     }
 }
 

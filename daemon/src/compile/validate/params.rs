@@ -6,6 +6,9 @@ use windlass_proto::common::v1::{ParamSpec, PipelineSpec};
 use super::MAX_LISTED;
 use crate::compile::report::{Part, Report};
 
+/// Largest pattern when compiled, in bytes.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+
 /// The parameter as core takes it; what cannot be read is left out, since `check` reports it.
 pub(in crate::compile) fn declared(spec: &ParamSpec) -> Param {
     let default = spec.default_json.as_deref().and_then(Json::parse);
@@ -24,6 +27,28 @@ pub(in crate::compile) fn is_identifier(name: &str) -> bool {
     name.len() <= MAX_LISTED
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Checks a text against the parameter's pattern; else says what it must be.
+pub(in crate::compile) fn fits_pattern(spec: &ParamSpec, value: &Json) -> Result<(), String> {
+    let (false, Some(text)) = (spec.pattern.is_empty(), value.value().as_str()) else {
+        return Ok(());
+    };
+    // A pattern that cannot be read is refused by `check`.
+    let Ok(pattern) = whole(&spec.pattern) else { return Ok(()) };
+    if pattern.is_match(text) {
+        return Ok(());
+    }
+    let shown = if spec.r#type == Kind::Secret.word() { "another text" } else { value.text() };
+    Err(format!("must match `{}`, got {shown}", spec.pattern))
+}
+
+/// The pattern, for texts from their begin to their end.
+fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    // First alone: it may not close the group around it.
+    regex::RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build()?;
+    let whole = format!("^(?:{pattern})$");
+    regex::RegexBuilder::new(&whole).size_limit(MAX_PATTERN_BYTES).build()
 }
 
 pub(super) fn check(spec: &PipelineSpec, report: &mut Report<'_>) {
@@ -75,6 +100,32 @@ fn check_limits(spec: &PipelineSpec, i: usize, kind: Kind, report: &mut Report<'
         report.key(spec, &[Part::Param(i), Part::Key(key)], (message, String::new()));
         good = false;
     }
+    let has_text = kind.is_text() || kind == Kind::Any;
+    if !param.pattern.is_empty() {
+        let message = match whole(&param.pattern) {
+            Ok(_) if has_text => None,
+            Ok(_) => Some(format!(
+                "`pattern` is for text, and `{}` is of type {}",
+                param.name,
+                kind.word()
+            )),
+            Err(error) => {
+                let line = error.to_string().lines().last().unwrap_or_default().to_owned();
+                Some(format!("`pattern` is no regular expression: {line}"))
+            }
+        };
+        if let Some(message) = message {
+            let parts = [Part::Param(i), Part::Key("pattern")];
+            report.value(spec, &parts, (message, String::new()));
+            good = false;
+        }
+    }
+    if kind == Kind::Secret && (param.default_json.is_some() || !param.choices_json.is_empty()) {
+        let message = format!("secret `{}` has a value in the file", param.name);
+        let help = "remove it: whoever starts a run gives it".to_owned();
+        report.key(spec, &[Part::Param(i), Part::Key("default")], (message, help));
+        good = false;
+    }
     if let (Some(min), Some(max)) = (param.min, param.max)
         && min > max
     {
@@ -110,10 +161,15 @@ fn check_value(
         report.value(spec, parts, (message, String::new()));
         return;
     };
-    if let Err(misfit) = param.check(&value) {
+    let misfit = param.check(&value).map_err(|misfit| misfit.to_string());
+    let declared = spec.params.iter().find(|declared| declared.name == param.name);
+    let pattern = || declared.map_or(Ok(()), |declared| fits_pattern(declared, &value));
+    if let Err(misfit) = misfit.and_then(|()| pattern()) {
         report.value(spec, parts, (format!("`{}`: {misfit}", param.name), String::new()));
     }
     if json.contains("${{") {
-        report.value(spec, parts, super::actions::no_expressions());
+        let message = "`${{ … }}` is not evaluated in a parameter".to_owned();
+        let help = "put it under the `with` of the steps that need it".to_owned();
+        report.value(spec, parts, (message, help));
     }
 }

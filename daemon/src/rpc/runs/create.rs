@@ -12,8 +12,10 @@ use windlass_proto::common::v1::{Plan, PlannedStep};
 
 use super::{RunsRpc, fields};
 use crate::{
+    compile::Compiled,
     engine::{CallerVariables, NewRun},
     rpc::{
+        compile_calls::Offered,
         engine_status::bad_graph,
         find,
         status::{internal, invalid, status},
@@ -68,9 +70,14 @@ impl RunsRpc {
             ..Run::default()
         };
         let left_out = source.left_out.clone();
-        let plan = self.compiler.compile(source, request.params.unwrap_or_default()).await?;
+        let offered = Offered {
+            values: request.params.unwrap_or_default(),
+            substitutes: request.substitutes.unwrap_or_default(),
+            secrets: Some(request.secrets),
+        };
+        let Compiled { plan, secrets } = self.compiler.compile(source, offered).await?;
         let environment =
-            CallerEnvironment { variables: request.environment, secrets: request.secrets };
+            CallerEnvironment { variables: request.environment, secrets, whole: true };
         let flow = flow(&plan, request.priority);
         let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
@@ -104,7 +111,9 @@ impl RunsRpc {
         });
         let (row, RunRecord { run: api, left_out, .. }, plan) = old.await??;
         let old = api.unwrap_or_default();
-        let plan = self.compiler.rebind(old.snapshot.clone(), plan, values).await?;
+        let offered = Offered { values, secrets: Some(request.secrets), ..Offered::default() };
+        let compiled = self.compiler.rebind(old.snapshot.clone(), plan, offered).await?;
+        let Compiled { plan, secrets } = compiled;
         let run = Run {
             labels: request.labels,
             note: request.note,
@@ -118,7 +127,7 @@ impl RunsRpc {
             ..Run::default()
         };
         let environment =
-            CallerEnvironment { variables: request.environment, secrets: request.secrets };
+            CallerEnvironment { variables: request.environment, secrets, whole: true };
         let flow = flow(&plan, request.priority);
         let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;

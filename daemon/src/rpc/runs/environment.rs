@@ -59,7 +59,8 @@ impl Environments {
 
     /// Writes the private file of a run, before the run is created. Blocks.
     pub(super) fn save(&self, run: RunId, variables: &CallerVariables) -> io::Result<()> {
-        write_private(&self.file(run), &variables.encode_to_vec())
+        let whole = CallerEnvironment { whole: true, ..variables.as_ref().clone() };
+        write_private(&self.file(run), &whole.encode_to_vec())
     }
 
     /// Removes the private file of a run that was not created after all. Blocks.
@@ -81,7 +82,8 @@ impl Environments {
         let read = tokio::task::spawn_blocking(move || {
             let bytes = fs::read(file)?;
             let message = CallerEnvironment::decode(bytes.as_slice())?;
-            Ok::<_, io::Error>(Arc::new(message))
+            let bad = || io::Error::new(io::ErrorKind::UnexpectedEof, "the file is not whole");
+            if message.whole { Ok(Arc::new(message)) } else { Err(bad()) }
         });
         let variables = read.await??;
         Ok(Arc::clone(run.environment.get_or_init(|| variables)))
@@ -122,7 +124,7 @@ mod tests {
         assert_ne!(one.digests(&variables), other.digests(&variables));
         let run = RunId(uuid::Uuid::from_u128(7));
         let secrets = HashMap::new();
-        one.save(run, &Arc::new(CallerEnvironment { variables, secrets })).unwrap();
+        one.save(run, &Arc::new(CallerEnvironment { variables, secrets, whole: false })).unwrap();
         let mode = fs::metadata(one.file(run)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         one.discard(run);

@@ -1,11 +1,12 @@
 //! The shapes of what workers send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tonic::Status;
 use windlass_core::{AttemptState, Digest, WorkerName};
 use windlass_proto::api::v1::ErrorReason;
 use windlass_proto::common::v1::{Artifact, MetricPoint, Output, artifact::Kind};
+use windlass_proto::limits::{self, MAX_ARTIFACTS, MAX_CALLS, MAX_NAME_BYTES, MAX_OUTPUTS};
 use windlass_proto::worker::v1::{
     HeldAttempt, LeaseProof, OpenSessionRequest, ReportAttemptRequest,
 };
@@ -30,14 +31,10 @@ const MAX_HELD: usize = 10_000;
 /// Longest poll id, in bytes.
 const MAX_POLL_ID: usize = 128;
 
-/// Most of each that one attempt leaves behind.
-const MAX_CALLS: usize = 1_000;
-const MAX_ARTIFACTS: usize = 100_000;
-const MAX_OUTPUTS: usize = 1_000;
+/// Most metric points in one message.
 const MAX_POINTS: usize = 100_000;
 
-/// Longest name of an output or metric, and longest path, in bytes.
-const MAX_NAME: usize = 255;
+/// Longest path, in bytes.
 const MAX_PATH: usize = 4_096;
 
 /// Longest message of an attempt's end, in bytes; more is cut off.
@@ -140,7 +137,7 @@ pub(super) fn report(request: ReportAttemptRequest, leases: &Leases) -> Result<R
     let mut end = request.end.unwrap_or_default();
     end.message.truncate(end.message.floor_char_boundary(MAX_MESSAGE));
     let mut executor = request.executor;
-    executor.truncate(executor.floor_char_boundary(MAX_NAME));
+    executor.truncate(executor.floor_char_boundary(MAX_NAME_BYTES));
     Ok(Report {
         session: session(&request.session_id),
         proof: proof(request.lease.as_ref(), leases)?,
@@ -179,20 +176,19 @@ fn digest_or_empty(field: &str, text: &str) -> Result<(), Status> {
 }
 
 fn outputs(outputs: &[Output]) -> Result<(), Status> {
+    let mut seen = HashSet::new();
     for (place, output) in outputs.iter().enumerate() {
         let field = format!("outputs[{place}]");
-        let bad = output.name.contains(['/', '\0']) || output.name == "." || output.name == "..";
-        if output.name.is_empty() || output.name.len() > MAX_NAME || bad {
+        if !limits::is_output_name(&output.name) {
             return Err(invalid(field, "its name must be a file name"));
         }
         if output.digest.parse::<Digest>().is_err() || output.size_bytes < 0 {
             return Err(invalid(field, "must have a digest and a size"));
         }
-        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
-        if output.codec.len() > MAX_NAME || !output.codec.chars().all(word) {
+        if !limits::is_codec(&output.codec) {
             return Err(invalid(field, "its codec must be a word"));
         }
-        if outputs[..place].iter().any(|other| other.name == output.name) {
+        if !seen.insert(&output.name) {
             return Err(invalid(field, "its name is there twice"));
         }
     }
@@ -225,8 +221,7 @@ fn artifacts(artifacts: &[Artifact]) -> Result<(), Status> {
 pub(super) fn points(points: &[MetricPoint]) -> Result<(), Status> {
     within("metric points in one message", points.len(), MAX_POINTS)?;
     for (place, point) in points.iter().enumerate() {
-        let name = &point.name;
-        if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
+        if !limits::is_metric_name(&point.name) {
             return Err(invalid(format!("points[{place}].name"), "must be a short text"));
         }
         if point.sequence == 0 {

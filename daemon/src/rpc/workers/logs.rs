@@ -50,10 +50,10 @@ impl Intake {
             while let Some(chunk) = underway.recv().await {
                 send(&items, answer(chunk).await?).await?;
             }
-            Ok(())
+            Ok::<_, Status>(())
         };
-        let (taken, answered) = tokio::join!(self.take(chunks, to), answer);
-        taken.and(answered)
+        // The first of them that fails ends the stream: the worker opens another and sends again.
+        tokio::try_join!(self.take(chunks, to), answer).map(|((), ())| ())
     }
 
     async fn take(
