@@ -37,6 +37,8 @@ const OVERVIEW: &[(&str, &[(&str, &str)])] = &[
         &[
             ("ls", "List runs, newest first"),
             ("show", "Show what is recorded of a run"),
+            ("watch", "Look at runs as they go on"),
+            ("explain", "Tell why a run failed or waits, and what helps"),
             ("logs", "Print what steps have printed"),
             ("artifacts", "List and fetch the files that steps wrote"),
             ("outputs", "List and fetch the named values of steps"),

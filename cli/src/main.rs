@@ -1,6 +1,7 @@
 //! The one binary: command line, daemon and worker.
 
 mod app;
+mod asking;
 mod cli;
 mod commands;
 mod complete;
@@ -9,6 +10,7 @@ mod connect;
 mod download;
 mod ending;
 mod error;
+mod explanation;
 mod follow;
 mod git;
 mod project;
@@ -22,11 +24,11 @@ mod submission;
 mod sweeping;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::{
     collections::BTreeMap,
     env,
-    error::Error,
     ffi::OsString,
     io::{self, BufWriter, IsTerminal, Write},
     path::PathBuf,
@@ -34,7 +36,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 use tokio::runtime::Builder;
 use windlass_daemon::home::{Places, locate_home};
 
@@ -43,7 +45,7 @@ use crate::{
     cli::Cli,
     commands::{Command, daemon::Daemon},
     config::{Config, Surface},
-    error::{CliError, Exit},
+    error::{CliError, Exit, causes},
     render::Paint,
 };
 
@@ -68,6 +70,12 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
         Ok(cli) => cli,
         Err(error) => {
             error.print()?;
+            let help = error.kind() == ErrorKind::DisplayHelp;
+            if let Some((cli, target)) = help.then(|| asking::with_target(env::args_os())).flatten()
+            {
+                let config = read_config(env, cli.home)?;
+                return with_app(&config, false, async |app| asking::print(app, &target).await);
+            }
             return Ok(if error.use_stderr() { Exit::Refused } else { Exit::Ok });
         }
     };
@@ -153,13 +161,7 @@ fn report(error: &CliError, paint: Paint) {
         CliError::ReaderGone => return,
         CliError::Refused(problems) => render::print_problems(problems, &[&here, root], paint),
         CliError::Unreachable(_) | CliError::Io { .. } => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            format!("{} {}\n", paint.paint(render::Tint::Bad, "error:"), text)
+            format!("{} {}\n", paint.paint(render::Tint::Bad, "error:"), causes(error))
         }
     };
     drop(io::stderr().write_all(text.as_bytes()));

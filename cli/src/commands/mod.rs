@@ -8,6 +8,7 @@ mod completion;
 pub(crate) mod daemon;
 mod doctor;
 mod exec;
+mod explain;
 mod logs;
 mod ls;
 mod outputs;
@@ -21,6 +22,7 @@ mod show;
 mod submit;
 mod version;
 mod wait;
+mod watch;
 mod workers;
 
 use crate::{
@@ -49,6 +51,8 @@ pub(crate) enum Client {
     Ls(ls::Ls),
     Show(show::Show),
     Logs(logs::Logs),
+    Explain(explain::Explain),
+    Watch(watch::Watch),
     Wait(wait::Wait),
     Cancel(cancel::Cancel),
     Rm(rm::Rm),
@@ -73,7 +77,9 @@ impl Client {
             Self::Exec(exec) => Box::pin(exec.run(app)).await,
             Self::Ls(ls) => Box::pin(ls.run(app)).await,
             Self::Show(show) => Box::pin(show.run(app)).await,
+            Self::Explain(explain) => Box::pin(explain.run(app)).await,
             Self::Logs(logs) => Box::pin(logs.run(app)).await,
+            Self::Watch(watch) => Box::pin(watch.run(app)).await,
             Self::Wait(wait) => Box::pin(wait.run(app)).await,
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,
             Self::Rm(rm) => Box::pin(rm.run(app)).await,

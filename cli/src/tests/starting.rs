@@ -139,3 +139,25 @@ async fn cancelling_says_who_asked() {
     let state = stage.daemon.state();
     assert!(state.cancelled[0].force && state.cancelled[0].reason.starts_with("cancelled by "));
 }
+
+#[tokio::test]
+async fn help_lists_what_the_target_asks_for() {
+    use windlass_proto::common::v1::{ParamSpec, SecretSpec};
+    let stage = stage();
+    let param = ParamSpec { name: "seed".into(), r#type: "int".into(), ..Default::default() };
+    let secret = SecretSpec { name: "API_KEY".into(), from: None };
+    stage.daemon.state().described =
+        Some(v1::DescribePipelineResponse { params: vec![param], secrets: vec![secret] });
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let config = &stage.config;
+    let mut app = crate::app::App { config, out: &mut out, err: &mut err, json: false };
+    crate::asking::print(&mut app, "churn.yaml").await.unwrap();
+    let expected = "
+Parameters of churn.yaml:
+  -p seed=…  int  required
+
+Secrets:
+  API_KEY  the environment variable API_KEY
+";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
