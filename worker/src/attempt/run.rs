@@ -30,8 +30,9 @@ use crate::{
     workspace::Prepared as Place,
 };
 
-/// An attempt that still runs after this long is reported as running; most end before.
-const RUNNING_AFTER: Duration = Duration::from_millis(50);
+/// An attempt that still runs after this long is reported as running, which is a commit of its own.
+/// Most end before, those of a small Python function among them.
+const RUNNING_AFTER: Duration = Duration::from_millis(150);
 
 /// How often the metrics file of a running attempt is read.
 const METRICS_EVERY: Duration = Duration::from_millis(200);
