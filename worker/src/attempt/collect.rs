@@ -7,7 +7,7 @@ use windlass_proto::{
 };
 
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
-use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+use crate::workspace::{ArtifactFact, Captured, Entry, Listing, Prepared as Place, Skipped};
 
 /// Most outputs of one step.
 const MAX_OUTPUTS: usize = 10_000;
@@ -51,7 +51,7 @@ pub(super) async fn collect(
     let untouched = place.is_unused();
     let nothing_given = python.outputs.is_empty()
         && !dir.out().exists()
-        && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
+        && Listing::open(&dir.outputs()).and_then(|files| files.is_empty()).unwrap_or(false);
     let work = move || {
         let mut collected = Collected {
             calls: python.calls.clone(),
