@@ -1,8 +1,9 @@
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Child,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,7 @@ use super::{
     protocol::{Ended, Grew, Known, STREAMS, Start, Started},
     spawn,
     spool::Spool,
+    watched::Watched,
 };
 use crate::workspace::Overlay;
 
@@ -56,7 +58,7 @@ pub(super) struct Attempt {
 pub(super) enum Phase {
     Running {
         child: Child,
-        pidfd: OwnedFd,
+        pidfd: Watched<OwnedFd>,
     },
     /// The main process is gone; strays and pipes may not be.
     Ending {
@@ -78,14 +80,19 @@ pub(super) struct Stopping {
 
 impl Attempt {
     /// Mounts, starts the process, and takes its pipes. The error is a text for people.
-    pub(super) fn start(start: Start, now: Instant, start_micros: i64) -> Result<Self, String> {
+    pub(super) fn start(
+        start: Start,
+        epoll: &Rc<OwnedFd>,
+        now: Instant,
+        start_micros: i64,
+    ) -> Result<Self, String> {
         let dir = super::protocol::to_path(&start.dir);
         let mounted = Mounted::new(&start.overlay)?;
         let limit = (start.timeout_millis > 0).then(|| Duration::from_millis(start.timeout_millis));
         let grace = Duration::from_millis(start.grace_millis);
         let (lease, marker) = (start.lease.clone(), forest::marker(&dir));
         let begun = spawn::spawn(start).and_then(|mut child| {
-            Self::take_pipes(&dir, &mut child)
+            Self::take_pipes(&dir, &mut child, epoll)
                 .map(|taken| (child, taken))
                 .map_err(|error| format!("failed to take the process in hand: {error}"))
         });
@@ -116,16 +123,21 @@ impl Attempt {
         })
     }
 
-    fn take_pipes(dir: &std::path::Path, child: &mut Child) -> io::Result<(OwnedFd, [Spool; 2])> {
+    fn take_pipes(
+        dir: &Path,
+        child: &mut Child,
+        epoll: &Rc<OwnedFd>,
+    ) -> io::Result<(Watched<OwnedFd>, [Spool; 2])> {
         let taken = (|| {
             let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
                 return Err(io::ErrorKind::BrokenPipe.into());
             };
             let spools = [
-                Spool::new(dir.join(STREAMS[0]), stdout.into())?,
-                Spool::new(dir.join(STREAMS[1]), stderr.into())?,
+                Spool::new(dir.join(STREAMS[0]), stdout.into(), epoll)?,
+                Spool::new(dir.join(STREAMS[1]), stderr.into(), epoll)?,
             ];
-            Ok((pidfd_open(Pid::from_child(child), PidfdFlags::empty())?, spools))
+            let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+            Ok((Watched::new(pidfd, epoll), spools))
         })();
         if taken.is_err() {
             kill_process_group(Pid::from_child(child), Signal::KILL).ok();

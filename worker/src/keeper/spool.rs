@@ -3,12 +3,15 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    rc::Rc,
 };
 
 use rustix::{
     fs::{FallocateFlags, OFlags, fallocate, fcntl_setfl},
     pipe::fcntl_setpipe_size,
 };
+
+use super::watched::Watched;
 
 /// Block in which pipes are read.
 pub(super) const BLOCK: usize = 64 << 10;
@@ -28,7 +31,7 @@ const MIN_PUNCH: u64 = 1 << 20;
 /// One of an attempt's output streams: a pipe that is read into a file.
 pub(super) struct Spool {
     path: PathBuf,
-    pipe: Option<File>,
+    pipe: Option<Watched<File>>,
     /// Made with the first byte.
     file: Option<File>,
     size: u64,
@@ -55,11 +58,11 @@ pub(super) enum Pumped {
 
 impl Spool {
     /// Reads `pipe` without ever blocking on it.
-    pub(super) fn new(path: PathBuf, pipe: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf, pipe: OwnedFd, epoll: &Rc<OwnedFd>) -> io::Result<Self> {
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         Ok(Self {
             path,
-            pipe: Some(File::from(pipe)),
+            pipe: Some(Watched::new(File::from(pipe), epoll)),
             file: None,
             size: 0,
             durable: 0,
@@ -110,7 +113,7 @@ impl Spool {
                 return Pumped::Held;
             }
             let Some(pipe) = &mut self.pipe else { return Pumped::Closed };
-            match pipe.read(block) {
+            match pipe.fd.read(block) {
                 Ok(0) => {
                     self.pipe = None;
                     return Pumped::Closed;
@@ -212,13 +215,17 @@ impl Spool {
 mod tests {
     use std::{fs, io::Write};
 
-    use rustix::pipe::{PipeFlags, pipe_with};
+    use rustix::{
+        event::epoll,
+        pipe::{PipeFlags, pipe_with},
+    };
 
     use super::*;
 
     fn spool(dir: &tempfile::TempDir) -> (Spool, File) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        (Spool::new(dir.path().join("stdout"), read).unwrap(), File::from(write))
+        let epoll = Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+        (Spool::new(dir.path().join("stdout"), read, &epoll).unwrap(), File::from(write))
     }
 
     #[test]
