@@ -40,7 +40,7 @@ pub(super) struct Collected {
 pub(super) async fn collect(
     context: &Context,
     dir: &AttemptDir,
-    task: Task,
+    task: Arc<Task>,
     place: Arc<Place>,
     succeeded: bool,
 ) -> Collected {

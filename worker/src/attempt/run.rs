@@ -50,7 +50,8 @@ pub(crate) enum From {
 struct Attempt<'a> {
     context: &'a Context,
     held: &'a Held,
-    task: Task,
+    /// Without the caller's variables, which only its start needs.
+    task: Arc<Task>,
     dir: AttemptDir,
     system: SystemLog,
     /// Its working directory, once there is one; kept until the attempt is forgotten.
@@ -66,16 +67,16 @@ type Side<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub(crate) async fn run(
     context: &Context,
     held: &Held,
-    from: From,
+    mut from: From,
     wants_next: impl Fn() -> bool,
 ) -> Vec<AttemptLease> {
     let dir = AttemptDir::new(&context.work, held.lease);
     let system = SystemLog::new(dir.log("system"), held.lease, Arc::clone(&context.daemon));
     context.daemon.log_open(&held.proof, held.lease, &dir);
-    let task = match &from {
-        From::Lease(lease) => lease.task.clone().unwrap_or_default(),
-        From::Found(found) => found.task.clone(),
-    };
+    let task = Arc::new(match &mut from {
+        From::Lease(lease) => lease.task.as_mut().map(bare).unwrap_or_default(),
+        From::Found(found) => std::mem::take(&mut found.task),
+    });
     let attempt = Attempt { context, held, task, dir, system, place: Mutex::default() };
     let report = Box::pin(attempt.execute(from)).await;
     let mut leases = Vec::new();
@@ -88,6 +89,14 @@ pub(crate) async fn run(
     }
     attempt.clean_up();
     leases
+}
+
+/// A copy without the caller's variables: there are dozens, and nobody needs them twice.
+fn bare(task: &mut Task) -> Task {
+    let variables = std::mem::take(&mut task.caller_env);
+    let bare = task.clone();
+    task.caller_env = variables;
+    bare
 }
 
 impl Attempt<'_> {
@@ -114,7 +123,8 @@ impl Attempt<'_> {
         let collected = match place {
             Some(place) => {
                 let succeeded = verdict.is_success();
-                collect::collect(self.context, &self.dir, self.task.clone(), place, succeeded).await
+                let task = Arc::clone(&self.task);
+                collect::collect(self.context, &self.dir, task, place, succeeded).await
             }
             None => Collected::default(),
         };
@@ -132,7 +142,8 @@ impl Attempt<'_> {
             self.system.say(&failure.message);
             Some(outcome::not_started(&failure, (self.context.clock)()))
         };
-        let place = prepare::lay_out(self.context, &self.dir, lease).await.map_err(not_started)?;
+        let task = Arc::clone(&self.task);
+        let place = prepare::lay_out(self.context, &self.dir, task).await.map_err(not_started)?;
         let place = Arc::new(place);
         self.keep_place(Some(&place));
         let mut control = self.held.control();
@@ -146,7 +157,7 @@ impl Attempt<'_> {
                 self.context,
                 self.held.lease,
                 &self.dir,
-                lease,
+                (lease, &self.task),
                 (Arc::clone(&place), &self.system),
             ) => ready.map_err(not_started)?,
         };
