@@ -8,8 +8,7 @@ use windlass_proto::api::v1::{FunctionArgument, FunctionInfo};
 const MAX_NAME: usize = 64;
 
 /// What else a step may have, for a reader who has not seen the reference.
-const MORE: &str = "\
-  # More that a step may have:
+const MORE: &str = "  # More that a step may have:
   #   needs: [other]                      # instead of: after the step above
   #   when: ${{ metrics.accuracy > 0.9 }} # else it is skipped
   #   foreach: ${{ params.chunks }}       # once for each item; `as: NAME` is the argument

@@ -6,6 +6,7 @@ mod capture;
 mod durability;
 mod examples;
 mod logs;
+mod looking;
 mod processes;
 mod protocol;
 mod refusals;
