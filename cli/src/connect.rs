@@ -1,11 +1,9 @@
 //! Finds the daemon of a home, or starts it.
 
+mod starter;
+
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,7 +11,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::UnixStream,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tonic::{
     Response, Status,
@@ -26,6 +24,7 @@ use windlass_proto::api::v1::{
     system_service_client::SystemServiceClient,
 };
 
+use self::starter::Starter;
 use crate::{
     config::Config,
     error::{CliError, connection_lost, reason, shutting_down},
@@ -35,13 +34,6 @@ use crate::{
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a daemon may take from its start to its first answer.
-const START_LIMIT: Duration = Duration::from_secs(10);
-
-/// First and longest pause between two looks for a daemon that is starting.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(20);
-
 /// How long one call with one answer may take; long ones are streams.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -50,47 +42,6 @@ const MAX_ANSWER: usize = 256 << 20;
 
 /// Bytes of one stream that the daemon may send ahead of a slow terminal.
 const STREAM_WINDOW: u32 = 512 << 10;
-
-/// How much of the daemon's log an error shows.
-const LOG_TAIL: u64 = 2_000;
-
-/// What of the caller's environment a daemon started on the way gets: what finds programs, places
-/// and packages. Other variables belong to the run and travel with it.
-const DAEMON_VARIABLES: &[&str] = &[
-    "HOME",
-    "LANG",
-    "LANGUAGE",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "WINDLASS_HOME",
-    "WINDLASS_LOG",
-    "WINDLASS_IDLE_SECS",
-    "WINDLASS_SLOTS",
-    "WINDLASS_WORKSPACE",
-    "REQUESTS_CA_BUNDLE",
-    "NO_PROXY",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-];
-const DAEMON_PREFIXES: &[&str] = &["LC_", "XDG_", "PIP_", "UV_"];
-
-/// How to start a daemon where none answers.
-#[derive(Clone)]
-struct Starter {
-    exe: PathBuf,
-    env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-}
 
 /// A connection to the daemon that mends itself: cheap to clone.
 #[derive(Clone)]
@@ -226,108 +177,4 @@ pub(crate) fn unreachable_at(home: &Home, error: &io::Error) -> CliError {
 
 async fn connect(home: &Home) -> io::Result<UnixStream> {
     UnixStream::connect(home.daemon_socket()).await
-}
-
-impl Starter {
-    fn of(config: &Config) -> Self {
-        let wanted = |name: &std::ffi::OsStr| {
-            let name = name.to_string_lossy();
-            DAEMON_VARIABLES.contains(&&*name)
-                || DAEMON_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        };
-        let env = config.env.iter().filter(|(name, _)| wanted(name));
-        let env = env.map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { exe: config.exe.clone(), env }
-    }
-
-    /// Starts a daemon and waits for its first answer. Where several commands do this at once,
-    /// the home's lock lets one daemon live and all of them find it.
-    async fn start(&self, home: &Home) -> Result<UnixStream, CliError> {
-        let mut child = self.spawn(home).map_err(CliError::io(format!(
-            "cannot start a daemon for {}",
-            home.root().display()
-        )))?;
-        let deadline = Instant::now() + START_LIMIT;
-        let mut pause = FIRST_LOOK;
-        loop {
-            let error = match connect(home).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => error,
-            };
-            let failed = matches!(child.try_wait(), Ok(Some(status)) if !status.success());
-            if failed || Instant::now() >= deadline {
-                let why = last_words(home);
-                let home = home.root().display();
-                let text = format!("no daemon could be started for {home} ({error})\n{why}");
-                return Err(CliError::Unreachable(text.trim_end().to_owned()));
-            }
-            sleep(pause).await;
-            pause = (pause * 5 / 4).min(LAST_LOOK);
-        }
-    }
-
-    /// The child leaves our session by itself.
-    fn spawn(&self, home: &Home) -> io::Result<Child> {
-        for dir in [home.root().to_owned(), home.logs()] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
-        let path = home.logs().join("daemon.log");
-        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Command::new(&self.exe)
-            .args(["daemon", "--background", "--home"])
-            .arg(home.root())
-            .env_clear()
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-    }
-}
-
-/// The end of the daemon's log, for an error message.
-fn tail(home: &Home) -> String {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = fs::File::open(home.logs().join("daemon.log"))?;
-        let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL)))?;
-        let mut bytes = Vec::new();
-        file.take(LOG_TAIL).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    bytes.split(|b| *b == b'\n').map(crate::render::bare_line).collect::<Vec<_>>().join("\n")
-}
-
-/// What a daemon that would not start said last.
-fn last_words(home: &Home) -> String {
-    let tail = tail(home);
-    let mut lines: Vec<_> = tail.lines().rev().filter(|line| !line.is_empty()).take(5).collect();
-    lines.reverse();
-    lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use windlass_core::Home;
-
-    use super::{Starter, last_words};
-    use crate::error::CliError;
-
-    #[tokio::test]
-    async fn a_daemon_that_cannot_start_is_quoted() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::new(dir.path().join("home"), Path::new("/tmp"), "key");
-        let exe = dir.path().join("windlass");
-        std::fs::write(&exe, "#!/bin/sh\necho \"cannot open the database: $2\"; exit 1\n").unwrap();
-        std::fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .unwrap();
-        let error = Starter { exe, env: vec![] }.start(&home).await.unwrap_err();
-        let CliError::Unreachable(text) = error else { panic!("{error:?}") };
-        assert!(text.ends_with("\ncannot open the database: --background"), "{text}");
-        assert_eq!(last_words(&home), "cannot open the database: --background");
-    }
 }

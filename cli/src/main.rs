@@ -30,7 +30,6 @@ mod watching;
 use std::{
     collections::BTreeMap,
     env,
-    error::Error,
     ffi::OsString,
     io::{self, BufWriter, IsTerminal, Write},
     path::PathBuf,
@@ -47,7 +46,7 @@ use crate::{
     cli::Cli,
     commands::{Command, daemon::Daemon},
     config::{Config, Surface},
-    error::{CliError, Exit},
+    error::{CliError, Exit, causes},
     render::Paint,
 };
 
@@ -163,13 +162,7 @@ fn report(error: &CliError, paint: Paint) {
         CliError::ReaderGone => return,
         CliError::Refused(problems) => render::print_problems(problems, &[&here, root], paint),
         CliError::Unreachable(_) | CliError::Io { .. } => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            format!("{} {}\n", paint.paint(render::Tint::Bad, "error:"), text)
+            format!("{} {}\n", paint.paint(render::Tint::Bad, "error:"), causes(error))
         }
     };
     drop(io::stderr().write_all(text.as_bytes()));

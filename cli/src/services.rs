@@ -1,6 +1,6 @@
 //! The services in this binary: daemon, worker, keeper. Each has a process of its own.
 
-use std::{error::Error, io, thread, time::Duration};
+use std::{io, thread, time::Duration};
 
 use tokio::{
     runtime::Builder,
@@ -22,7 +22,7 @@ use windlass_worker::{
 use crate::{
     commands::service::{Keeper, Worker},
     config::Config,
-    error::{CliError, Exit},
+    error::{CliError, Exit, causes},
 };
 
 /// Variable that says what the services log.
@@ -63,6 +63,7 @@ pub(crate) fn worker(config: Config, options: Worker) -> Result<Exit, CliError> 
     let worker = WorkerConfig {
         name: options.name,
         slots: options.slots.unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX)),
+        offers: options.offers.into_iter().collect(),
         daemon_socket: options.socket.unwrap_or_else(|| config.home.daemon_socket()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: config.host(),
@@ -95,14 +96,4 @@ pub(crate) fn keeper(keeper: Keeper) -> Result<Exit, CliError> {
         .ok_or_else(|| CliError::refused("a keeper is started by its worker"))?;
     keeper::run(config).map_err(|error| CliError::Unreachable(causes(&error)))?;
     Ok(Exit::Ok)
-}
-
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -98,12 +98,7 @@ pub fn locate_home(explicit: Option<PathBuf>, places: &Places) -> Result<Home, H
 pub fn prepare(home: &Home) -> Result<(), HomeError> {
     own_private(home.root())?;
     own_private(&home.run())?;
-    if home.sockets() != home.run() {
-        // Both levels lie where others may write: `/tmp/windlass-UID` and the key's directory.
-        let runtime = home.sockets().parent().filter(|dir| dir.starts_with("/tmp"));
-        runtime.into_iter().try_for_each(own_private)?;
-        own_private(home.sockets())?;
-    }
+    prepare_sockets(home)?;
     let private = [home.caller_environments(), home.logs(), home.work()];
     private.iter().try_for_each(|dir| make(dir))?;
     [home.blobs(), home.envs(), home.cache()].iter().try_for_each(|dir| make(dir))?;
@@ -112,6 +107,33 @@ pub fn prepare(home: &Home) -> Result<(), HomeError> {
     let not_writable = |source| HomeError::NotWritable { path: home.root().to_owned(), source };
     fs::write(&probe, b"windlass").map_err(not_writable)?;
     fs::remove_file(&probe).map_err(not_writable)
+}
+
+/// Makes the directory of the sockets, where it is not the home's own.
+pub(crate) fn prepare_sockets(home: &Home) -> Result<(), HomeError> {
+    if home.sockets() == home.run() {
+        return Ok(());
+    }
+    shared_dir(home).into_iter().try_for_each(own_private)?;
+    own_private(home.sockets())
+}
+
+/// Takes the directory of the sockets away again, unless something lies in it.
+pub(crate) fn discard_sockets(home: &Home) {
+    if home.sockets() == home.run() {
+        return;
+    }
+    for dir in [Some(home.sockets()), shared_dir(home)].into_iter().flatten() {
+        if let Err(error) = fs::remove_dir(dir) {
+            tracing::debug!(%error, "{} stays", dir.display());
+            return;
+        }
+    }
+}
+
+/// `/tmp/windlass-UID`, which is ours too but lies where others may write.
+fn shared_dir(home: &Home) -> Option<&Path> {
+    home.sockets().parent().filter(|dir| dir.starts_with("/tmp/"))
 }
 
 /// Makes `path` a directory of ours that nobody else can enter.

@@ -12,6 +12,8 @@ use rustix::fs::FlockOperation;
 use tokio::{net::UnixListener, time::sleep};
 use windlass_core::Home;
 
+use crate::home::{HomeError, discard_sockets, prepare_sockets};
+
 /// How often the holder looks whether its file is still the one that others would lock.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -48,6 +50,8 @@ pub enum LockError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Home(#[from] HomeError),
 }
 
 impl HomeLock {
@@ -76,6 +80,8 @@ impl HomeLock {
 
     /// Listens on the home's socket, in place of whatever a daemon that died left there.
     pub fn listen(&self) -> Result<UnixListener, LockError> {
+        // The daemon before us may just have taken it away.
+        prepare_sockets(&self.home)?;
         let path = self.home.daemon_socket();
         let io = |source: io::Error| LockError::Io { path: path.clone(), source };
         match fs::remove_file(&path) {
@@ -103,11 +109,13 @@ impl HomeLock {
     /// Takes the socket away, unless it is another daemon's by now, and lets go of the home.
     pub fn release(self) {
         let path = self.home.daemon_socket();
-        if self.is_ours()
-            && let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "cannot remove {}", path.display());
+        if self.is_ours() {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "cannot remove {}", path.display());
+                }
+                _ => discard_sockets(&self.home),
+            }
         }
         drop(self.file);
     }
@@ -217,5 +225,11 @@ mod tests {
         let lock = HomeLock::acquire(&home).unwrap();
         let _listener = lock.listen().unwrap();
         tokio::net::UnixStream::connect(home.daemon_socket()).await.unwrap();
+
+        lock.release();
+        assert!(!home.sockets().exists(), "nothing of the home stays elsewhere");
+        let lock = HomeLock::acquire(&home).unwrap();
+        let _listener = lock.listen().unwrap();
+        lock.release();
     }
 }

@@ -5,6 +5,7 @@ mod architecture;
 mod capture;
 mod durability;
 mod examples;
+mod flow;
 mod logs;
 mod looking;
 mod processes;

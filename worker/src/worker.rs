@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use windlass_blobs::{Store, StoreError};
@@ -7,6 +7,7 @@ use windlass_core::Home;
 use crate::{
     Clock, KeeperCommand,
     attempt::{Context, LocalBlobs, LocalInterpreters, Seen, scan},
+    capacity,
     executor::{Executor, ProcessExecutor},
     session::{Identity, Service, take_lock},
     workspace::{Mode, WorkspaceError, Workspaces},
@@ -20,6 +21,8 @@ pub struct WorkerConfig {
     pub name: String,
     /// How many attempts may run at once.
     pub slots: u32,
+    /// Amounts of what else it offers, by name; over what is found out about cores, memory and GPUs.
+    pub offers: BTreeMap<String, i64>,
     pub daemon_socket: PathBuf,
     pub version: String,
     pub hostname: String,
@@ -77,6 +80,8 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
         version: config.version,
         hostname: config.hostname,
         slots: config.slots.max(1),
+        capacity: capacity::offered(config.slots.max(1), &config.offers),
+        labels: BTreeMap::from([("workspace".to_owned(), mode.name().to_owned())]),
     };
     let executor: Arc<dyn Executor> = executor;
     let service = Service::new(identity, config.clock, Arc::clone(&executor));

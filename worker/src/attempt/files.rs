@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -6,7 +7,10 @@ use std::{
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use windlass_core::LeaseId;
-use windlass_proto::{parse_lease, worker::v1::AttemptLease};
+use windlass_proto::{
+    parse_lease,
+    worker::v1::{AttemptLease, TaskArg},
+};
 
 use crate::record;
 
@@ -26,6 +30,9 @@ pub(crate) struct Prepared {
     pub(crate) keeper: String,
     /// Where its working directory hangs; none for copies.
     pub(crate) space: Option<PathBuf>,
+    /// Something is to be masked in all that is kept of it.
+    #[serde(default)]
+    pub(crate) masked: bool,
 }
 
 impl AttemptDir {
@@ -56,7 +63,10 @@ impl AttemptDir {
     pub(crate) fn keep(&self, lease: &AttemptLease, prepared: &Prepared) -> io::Result<()> {
         let mut kept = AttemptLease { lease: lease.lease.clone(), task: None };
         kept.task = lease.task.as_ref().map(|task| windlass_proto::worker::v1::Task {
-            caller_env: std::collections::HashMap::new(),
+            caller_env: HashMap::new(),
+            secrets: HashMap::new(),
+            masks: Vec::new(),
+            args: without(&task.args, &task.secret_args),
             ..task.clone()
         });
         // Its length stands before it, for half a message might pass for one; half of the JSON
@@ -115,6 +125,11 @@ impl AttemptDir {
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+}
+
+/// The arguments but those of these names.
+fn without(args: &[TaskArg], secret: &[String]) -> Vec<TaskArg> {
+    args.iter().filter(|arg| !secret.contains(&arg.name)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     executor::Job,
+    mask::Masks,
     workspace::{Prepared as Place, Workspaces},
 };
 
@@ -30,7 +31,7 @@ pub(super) async fn make_ready(
     lease_id: LeaseId,
     dir: &AttemptDir,
     lease: &AttemptLease,
-    (place, system): (Arc<Place>, &SystemLog),
+    (place, system, masks): (Arc<Place>, &SystemLog, Option<&Arc<Masks>>),
 ) -> Result<Ready, StartFailure> {
     let task = lease.task.as_ref().ok_or_else(|| StartFailure::new("a lease without a task"))?;
     let sources = sources(&place);
@@ -44,7 +45,7 @@ pub(super) async fn make_ready(
     let interpreter = context.interpreters.resolve(task, needed, &sources, system).await?;
     let env = contract::variables(dir, lease, interpreter.env.clone(), &place.cwd);
     let argv = match &task.action {
-        Some(Action::Python(_)) => {
+        Some(Action::Python(_) | Action::Notebook(_)) => {
             context.interpreters.python_command(dir, task, &interpreter, &place.cwd)?
         }
         Some(Action::Run(shell)) => command::shell(&shell.script, &env),
@@ -52,12 +53,11 @@ pub(super) async fn make_ready(
             command::script(&script.argv, &sources, &place.cwd, &interpreter.executable)?
         }
         Some(Action::Command(command)) => command.argv.iter().map(Into::into).collect(),
-        Some(Action::Notebook(_)) | None => {
-            return Err(StartFailure::new("the task has no action that this worker knows"));
-        }
+        None => return Err(StartFailure::new("the task has no action that this worker knows")),
     };
     let prepared = Prepared {
-        argv: argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        argv: argv.iter().map(|word| masked(masks, &word.to_string_lossy())).collect(),
+        masked: masks.is_some(),
         environment_digest: interpreter.environment_digest,
         keeper: context.executor.keeper().await,
         space: place.space.clone(),
@@ -65,6 +65,11 @@ pub(super) async fn make_ready(
     dir.keep(lease, &prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
     let job = job(lease_id, dir, task, (argv, env), &place)?;
     Ok(Ready { job, prepared })
+}
+
+/// A text as it may be kept.
+pub(super) fn masked(masks: Option<&Arc<Masks>>, text: &str) -> String {
+    masks.map_or_else(|| text.to_owned(), |masks| masks.text(text))
 }
 
 /// Makes directory, files of the contract and working directory: steps 1 and 2 of an attempt.
@@ -152,7 +157,15 @@ fn job(
         overlay,
         timeout: timeout(task),
         grace: grace(task),
+        masks: task.masks.iter().map(|text| text.to_vec()).collect(),
+        memory: memory_limit(task),
     })
+}
+
+/// Most memory that the task's tree may take.
+pub(super) fn memory_limit(task: &Task) -> Option<u64> {
+    let bytes = task.resources.as_ref().map_or(0, |resources| resources.memory_bytes);
+    (bytes > 0).then_some(bytes)
 }
 
 /// How long the task may run.

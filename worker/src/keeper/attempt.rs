@@ -3,6 +3,7 @@ use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::Child,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use super::{
     spawn,
     spool::Spool,
 };
-use crate::workspace::Overlay;
+use crate::{mask::Masks, workspace::Overlay};
 
 /// How long an attempt whose main process has ended is waited for: for its strays to die, and for
 /// whoever holds its output open.
@@ -51,6 +52,9 @@ pub(super) struct Attempt {
     oom_kills_before: u64,
     pub(super) phase: Phase,
     mounted: Option<Mounted>,
+    masks: Vec<Vec<u8>>,
+    /// Most bytes of memory of the whole tree.
+    memory_limit: Option<u64>,
 }
 
 pub(super) enum Phase {
@@ -84,8 +88,12 @@ impl Attempt {
         let limit = (start.timeout_millis > 0).then(|| Duration::from_millis(start.timeout_millis));
         let grace = Duration::from_millis(start.grace_millis);
         let (lease, marker) = (start.lease.clone(), forest::marker(&dir));
+        let memory_limit = Some(start.memory_bytes).filter(|bytes| *bytes > 0);
+        let texts = start.masks.clone();
+        let masks =
+            Masks::of(&texts).map_err(|error| format!("cannot mask its output: {error}"))?;
         let begun = spawn::spawn(start).and_then(|mut child| {
-            Self::take_pipes(&dir, &mut child)
+            Self::take_pipes(&dir, &mut child, masks.as_ref())
                 .map(|taken| (child, taken))
                 .map_err(|error| format!("failed to take the process in hand: {error}"))
         });
@@ -113,17 +121,23 @@ impl Attempt {
             oom_kills_before: 0,
             phase: Phase::Running { child, pidfd },
             mounted,
+            masks: texts,
+            memory_limit,
         })
     }
 
-    fn take_pipes(dir: &std::path::Path, child: &mut Child) -> io::Result<(OwnedFd, [Spool; 2])> {
+    fn take_pipes(
+        dir: &std::path::Path,
+        child: &mut Child,
+        masks: Option<&Arc<Masks>>,
+    ) -> io::Result<(OwnedFd, [Spool; 2])> {
         let taken = (|| {
             let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
                 return Err(io::ErrorKind::BrokenPipe.into());
             };
             let spools = [
-                Spool::new(dir.join(STREAMS[0]), stdout.into())?,
-                Spool::new(dir.join(STREAMS[1]), stderr.into())?,
+                Spool::new(dir.join(STREAMS[0]), stdout.into(), masks)?,
+                Spool::new(dir.join(STREAMS[1]), stderr.into(), masks)?,
             ];
             Ok((pidfd_open(Pid::from_child(child), PidfdFlags::empty())?, spools))
         })();
@@ -288,6 +302,20 @@ impl Attempt {
             stdout_bytes: self.told[0],
             stderr_bytes: self.told[1],
             ended: self.ended(),
+            masks: self.masks.clone(),
+        }
+    }
+
+    /// True where the tree has a limit of memory, so that it is looked at often.
+    pub(super) fn is_limited(&self) -> bool {
+        self.memory_limit.is_some() && self.is_running()
+    }
+
+    /// Notes how much memory the tree has now; over its limit it is killed.
+    pub(super) fn note_memory(&mut self, bytes: u64, now: Instant) {
+        self.peak_bytes = self.peak_bytes.max(bytes);
+        if self.memory_limit.is_some_and(|limit| bytes > limit) && self.is_running() {
+            self.begin_stop(StopCause::OverMemory, now);
         }
     }
 }

@@ -101,5 +101,6 @@ fn refused(lease: &[u8], record: &[u8]) -> Known {
         stdout_bytes: 0,
         stderr_bytes: 0,
         ended: Some(Ended { lease, record: record.to_vec() }),
+        masks: Vec::new(),
     }
 }
