@@ -37,6 +37,8 @@ const OVERVIEW: &[(&str, &[(&str, &str)])] = &[
         &[
             ("ls", "List runs, newest first"),
             ("show", "Show what is recorded of a run"),
+            ("watch", "Look at runs as they go on"),
+            ("explain", "Tell why a run failed or waits, and what helps"),
             ("logs", "Print what steps have printed"),
             ("metrics", "Print the metrics that steps reported, point by point"),
             ("artifacts", "List and fetch the files that steps wrote"),
@@ -51,6 +53,7 @@ const OVERVIEW: &[(&str, &[(&str, &str)])] = &[
     (
         "Check",
         &[
+            ("init", "Write a pipeline file from the functions of a module"),
             ("check", "Look for mistakes in a pipeline"),
             ("plan", "Show what would run, with which values"),
             ("schema", "Print the JSON Schema of the pipeline file"),

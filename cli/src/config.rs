@@ -29,7 +29,12 @@ pub(crate) struct Surface {
     pub(crate) colour: bool,
     /// Columns of the terminal; where there is none, what pages are laid out for.
     pub(crate) width: usize,
+    /// Lines of the terminal; where there is none, those of an old one.
+    pub(crate) height: usize,
 }
+
+/// Lines of a terminal that does not say how many it has.
+const PAGE_HEIGHT: usize = 24;
 
 /// Columns of a page that no terminal limits.
 pub(crate) const PAGE_WIDTH: usize = 100;
@@ -61,14 +66,17 @@ impl Surface {
     /// Looks at an open stream; `NO_COLOR` and `CLICOLOR_FORCE` count unless empty.
     pub(crate) fn of(stream: impl rustix::fd::AsFd, env: &BTreeMap<OsString, OsString>) -> Self {
         let terminal = rustix::termios::isatty(&stream);
-        let columns = rustix::termios::tcgetwinsize(&stream).map_or(0, |size| size.ws_col);
+        let size = rustix::termios::tcgetwinsize(&stream);
+        let (columns, lines) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+        let height = if terminal && lines > 0 { usize::from(lines) } else { PAGE_HEIGHT };
         let width = if terminal && columns > 0 { usize::from(columns) } else { PAGE_WIDTH };
-        Self { terminal, colour: colour(terminal, env), width }
+        Self { terminal, colour: colour(terminal, env), width, height }
     }
 
     /// A file or pipe.
     #[cfg(test)]
-    pub(crate) const PLAIN: Self = Self { terminal: false, colour: false, width: PAGE_WIDTH };
+    pub(crate) const PLAIN: Self =
+        Self { terminal: false, colour: false, width: PAGE_WIDTH, height: PAGE_HEIGHT };
 }
 
 /// The name of our account, where no variable says it; its number where it has none.

@@ -1,6 +1,7 @@
 //! The one binary: command line, daemon and worker.
 
 mod app;
+mod asking;
 mod cli;
 mod commands;
 mod complete;
@@ -9,6 +10,7 @@ mod connect;
 mod download;
 mod ending;
 mod error;
+mod explanation;
 mod follow;
 mod git;
 mod interpreter;
@@ -19,10 +21,12 @@ mod secrets;
 mod services;
 mod settings;
 mod snapshot;
+mod starter;
 mod submission;
 mod sweeping;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +38,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 use tokio::runtime::Builder;
 use windlass_daemon::home::{Places, locate_home};
 
@@ -68,6 +72,12 @@ fn start(env: BTreeMap<OsString, OsString>) -> Result<Exit, CliError> {
         Ok(cli) => cli,
         Err(error) => {
             error.print()?;
+            let help = error.kind() == ErrorKind::DisplayHelp;
+            if let Some((cli, target)) = help.then(|| asking::with_target(env::args_os())).flatten()
+            {
+                let config = read_config(env, cli.home)?;
+                return with_app(&config, false, async |app| asking::print(app, &target).await);
+            }
             return Ok(if error.use_stderr() { Exit::Refused } else { Exit::Ok });
         }
     };

@@ -63,6 +63,7 @@ pub(crate) fn worker(config: Config, options: Worker) -> Result<Exit, CliError> 
     let worker = WorkerConfig {
         name: options.name,
         slots: options.slots.unwrap_or_else(|| u32::try_from(cores).unwrap_or(u32::MAX)),
+        offers: options.offers.into_iter().collect(),
         daemon_socket: options.socket.unwrap_or_else(|| config.home.daemon_socket()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: config.host(),

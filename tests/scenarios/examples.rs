@@ -77,3 +77,84 @@ fn steps_in_c_javascript_and_shell_hand_values_on() {
     let numbers: Value = world.w(["outputs", "get", "@last/numbers", "numbers"]).exits(0).json();
     assert_eq!(numbers.as_array().unwrap().len(), 10);
 }
+
+/// Python with scikit-learn, made once for the examples that want it.
+fn with_scikit_learn(example: &str) -> World {
+    let mut world = World::with_example(example);
+    let venv = workspace().join("target/example-env");
+    let ready = venv.join("ready");
+    if !ready.exists() {
+        let run = |program: &std::path::Path, args: &[&str]| {
+            let done = Command::new(program).args(args).status().unwrap();
+            assert!(done.success(), "{} {args:?}", program.display());
+        };
+        run("python3".as_ref(), &["-m", "venv", "--clear", venv.to_str().unwrap()]);
+        let packages = ["install", "-q", "--disable-pip-version-check", "scikit-learn"];
+        run(&venv.join("bin/pip"), &packages);
+        std::fs::write(&ready, "").unwrap();
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    world.set("PATH", format!("{}:{path}", venv.join("bin").display()));
+    world.set("VIRTUAL_ENV", venv.to_string_lossy());
+    world
+}
+
+#[test]
+fn sweep_makes_a_run_for_each_combination_and_best_ranks_them() {
+    let world = with_scikit_learn("sweep");
+    let lists = ["-p", "learning_rate=[0.05, 0.2]", "-p", "max_depth=[1, 3]"];
+    let sweep = ["--sweep", "learning_rate", "--sweep", "max_depth", "--group", "wines"];
+    let args = [&["run", "train:train", "-p", "n_estimators=5"][..], &lists, &sweep].concat();
+    world.w(args).exits(0);
+    let runs = world.w(["ls", "--label", "group=wines", "--json"]).exits(0).json();
+    assert_eq!(runs.as_array().unwrap().len(), 4);
+    let best = world.w(["best", "--metric", "accuracy", "--group", "wines", "--json"]).exits(0);
+    let best = best.json();
+    let ranked = best.as_array().unwrap();
+    assert_eq!(ranked.len(), 4);
+    let page = world.w(["best", "--metric", "accuracy", "--group", "wines"]).exits(0).text();
+    assert!(page.contains("learning_rate") && page.contains("max_depth"), "{page}");
+    assert!(!page.contains("n_estimators"), "only what differs: {page}");
+}
+
+#[test]
+fn grid_of_one_run_is_reduced_to_its_best() {
+    let world = with_scikit_learn("sweep");
+    let run = world.run(&["grid.yaml", "-p", "n_estimators=5"]);
+    assert_eq!(step(&run, "train[3]")["state"], "succeeded");
+    let best = world.w(["outputs", "get", "@last/train", "scores"]).exits(0).json();
+    assert!(best.as_f64().unwrap() > 0.7, "{best}");
+}
+
+#[test]
+fn files_fan_out_and_are_joined_by_a_function() {
+    let world = World::with_example("files");
+    let run = world.run(&["pipeline.yaml", "-p", "top=3"]);
+    assert_eq!(step(&run, "count[2]")["state"], "succeeded");
+    let report = world.w(["artifacts", "get", "@last", "report.json"]).exits(0).json();
+    assert_eq!(report.as_object().unwrap().len(), 3, "{report}");
+    let total = world.w(["outputs", "get", "@last/count", "total"]).exits(0).json();
+    assert_eq!(total["times"], 2, "{total}");
+}
+
+#[test]
+fn nightly_report_retries_reports_and_tells_of_failures() {
+    let world = World::with_example("nightly");
+    let run = world.run(&["pipeline.yaml"]);
+    assert_eq!(step(&run, "fetch")["attempts"].as_array().unwrap().len(), 2);
+    assert_eq!(step(&run, "publish")["state"], "succeeded", "{run}");
+    assert_eq!(step(&run, "alarm")["state"], "skipped");
+    let notebook = world.w(["artifacts", "get", "@last", "report.ipynb"]).exits(0).text();
+    assert!(notebook.contains("injected-parameters") && notebook.contains("0: "), "{notebook}");
+    let summary = world.w(["outputs", "get", "@last/report", "summary"]).exits(0).json();
+    assert_eq!(summary["digits"], 10);
+
+    let skipped = world.run(&["pipeline.yaml", "-p", "least=1.0"]);
+    assert_eq!(step(&skipped, "publish")["state"], "skipped");
+
+    let broken =
+        world.w(["run", "pipeline.yaml", "--mocks", "broken.yaml", "--json"]).exits(1).json();
+    assert_eq!(step(&broken, "report")["state"], "upstream_failed");
+    let alarm = world.w(["artifacts", "get", "@last", "alarm.txt"]).exits(0).text();
+    assert_eq!(alarm, "ALARM: evaluate: out of data\n");
+}

@@ -7,7 +7,7 @@ if sys.version_info < (3, 8):
 
 import marshal
 
-MODULES = ("__init__", "values", "watch", "instrument", "failure")
+MODULES = ("__init__", "values", "watch", "instrument", "failure", "typed", "notebook")
 
 
 def build(directory, bundle):

@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use windlass_blobs::{Store, StoreError};
@@ -7,6 +7,7 @@ use windlass_core::Home;
 use crate::{
     Clock, KeeperCommand,
     attempt::{Context, LocalBlobs, LocalInterpreters, Seen, scan},
+    capacity,
     executor::{Executor, ProcessExecutor},
     session::{Identity, Service, take_lock},
     workspace::{Mode, WorkspaceError, Workspaces},
@@ -20,6 +21,8 @@ pub struct WorkerConfig {
     pub name: String,
     /// How many attempts may run at once.
     pub slots: u32,
+    /// Amounts of what else it offers, by name; over what is found out about cores, memory and GPUs.
+    pub offers: BTreeMap<String, i64>,
     pub daemon_socket: PathBuf,
     pub version: String,
     pub hostname: String,
@@ -77,7 +80,8 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
         version: config.version,
         hostname: config.hostname,
         slots: config.slots.max(1),
-        workspace: mode.to_string(),
+        capacity: capacity::offered(config.slots.max(1), &config.offers),
+        labels: BTreeMap::from([("workspace".to_owned(), mode_name(mode).to_owned())]),
     };
     let executor: Arc<dyn Executor> = executor;
     let service = Service::new(identity, config.clock, Arc::clone(&executor));
@@ -109,5 +113,14 @@ fn workspace_mode(config: &WorkerConfig) -> Result<Mode, WorkerError> {
             child.args(&config.keeper.args).arg("--probe").arg("--dir").arg(&work);
             Ok(Mode::probe(&work, &mut child))
         }
+    }
+}
+
+/// The word for a mode in settings and labels.
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Overlay => "overlay",
+        Mode::OverlayInUserNamespace => "overlay-userns",
+        Mode::Copy => "copy",
     }
 }

@@ -8,6 +8,8 @@ mod completion;
 pub(crate) mod daemon;
 mod doctor;
 mod exec;
+mod explain;
+mod init;
 mod logs;
 mod ls;
 mod metrics;
@@ -22,6 +24,7 @@ mod show;
 mod submit;
 mod version;
 mod wait;
+mod watch;
 mod workers;
 
 use crate::{
@@ -51,6 +54,8 @@ pub(crate) enum Client {
     Show(show::Show),
     Logs(logs::Logs),
     Metrics(metrics::Metrics),
+    Explain(explain::Explain),
+    Watch(watch::Watch),
     Wait(wait::Wait),
     Cancel(cancel::Cancel),
     Rm(rm::Rm),
@@ -58,6 +63,7 @@ pub(crate) enum Client {
     Artifacts(artifacts::Artifacts),
     Best(best::Best),
     Outputs(outputs::Outputs),
+    Init(init::Init),
     Check(check::Check),
     Plan(Box<plan::Plan>),
     Schema(schema::Schema),
@@ -75,8 +81,10 @@ impl Client {
             Self::Exec(exec) => Box::pin(exec.run(app)).await,
             Self::Ls(ls) => Box::pin(ls.run(app)).await,
             Self::Show(show) => Box::pin(show.run(app)).await,
+            Self::Explain(explain) => Box::pin(explain.run(app)).await,
             Self::Logs(logs) => Box::pin(logs.run(app)).await,
             Self::Metrics(metrics) => Box::pin(metrics.run(app)).await,
+            Self::Watch(watch) => Box::pin(watch.run(app)).await,
             Self::Wait(wait) => Box::pin(wait.run(app)).await,
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,
             Self::Rm(rm) => Box::pin(rm.run(app)).await,
@@ -84,6 +92,7 @@ impl Client {
             Self::Best(best) => Box::pin(best.run(app)).await,
             Self::Artifacts(artifacts) => Box::pin(artifacts.run(app)).await,
             Self::Outputs(outputs) => Box::pin(outputs.run(app)).await,
+            Self::Init(init) => Box::pin(init.run(app)).await,
             Self::Check(check) => Box::pin(check.run(app)).await,
             Self::Plan(plan) => Box::pin(plan.run(app)).await,
             Self::Schema(schema) => Box::pin(schema.run(app)).await,

@@ -12,6 +12,11 @@ pub(crate) struct Worker {
     /// How many steps may run at once [default: the number of cores]
     #[arg(long, env = "WINDLASS_SLOTS", hide_env_values = true)]
     pub(crate) slots: Option<u32>,
+    /// What else steps may ask for under `resources`, for instance licence=2; over what is found of
+    /// cpu (thousandths), memory (bytes) and gpu
+    #[arg(long = "offer", value_name = "NAME=AMOUNT", value_parser = windlass_worker::parse_offer)]
+    #[arg(env = "WINDLASS_OFFER", value_delimiter = ',', hide_env_values = true)]
+    pub(crate) offers: Vec<(String, i64)>,
     /// The daemon's socket [default: the home's]
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,

@@ -3,13 +3,13 @@ const MAX_LINE: usize = 64 << 10;
 
 /// Cuts what a stream brings into lines.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
     /// Gives `line` each line that is complete now, its newline included.
-    pub(super) fn feed<E>(
+    pub(crate) fn feed<E>(
         &mut self,
         data: &[u8],
         mut line: impl FnMut(&[u8]) -> Result<(), E>,
@@ -30,12 +30,12 @@ impl Lines {
     }
 
     /// The beginning of a line that is not complete yet.
-    pub(super) fn partial(&self) -> &[u8] {
+    pub(crate) fn partial(&self) -> &[u8] {
         &self.partial
     }
 
     /// The last line, where it has no newline.
-    pub(super) fn finish(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn finish(&mut self) -> Option<Vec<u8>> {
         (!self.partial.is_empty()).then(|| std::mem::take(&mut self.partial))
     }
 }

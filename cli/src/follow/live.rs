@@ -19,6 +19,12 @@ use crate::{
 /// Most running steps with a line of their own; the others are counted.
 const MAX_ROWS: usize = 10;
 
+/// Lines of the terminal that are left for what is printed, the count and a question.
+const OTHER_LINES: usize = 6;
+
+/// Of the instances of one step, so many are told when they have succeeded; the others are counted.
+const MAX_TOLD: usize = 20;
+
 /// The states of a run's steps below, its logs above.
 pub(super) struct Live<'a> {
     out: &'a mut dyn Write,
@@ -35,6 +41,9 @@ pub(super) struct Live<'a> {
     /// Steps whose end is to be told, in order, each once all that it printed has been told.
     ending: VecDeque<usize>,
     ended: HashSet<usize>,
+    /// How many instances of a step have succeeded.
+    told: HashMap<String, usize>,
+    most_rows: usize,
 }
 
 struct Row {
@@ -46,6 +55,7 @@ struct Row {
 impl<'a> Live<'a> {
     pub(super) fn new(app: &'a mut App<'_>) -> Self {
         let surfaces = [app.config.stdout, app.config.stderr];
+        let most_rows = surfaces[1].height.saturating_sub(OTHER_LINES).clamp(1, MAX_ROWS);
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
         let count = screen.add(row_bar("{msg}"));
         Self {
@@ -60,6 +70,8 @@ impl<'a> Live<'a> {
             silent: HashMap::new(),
             ending: VecDeque::new(),
             ended: HashSet::new(),
+            told: HashMap::new(),
+            most_rows,
         }
     }
 
@@ -75,7 +87,7 @@ impl<'a> Live<'a> {
     }
 
     fn begin(&mut self, at: usize) {
-        if self.rows.len() >= MAX_ROWS || self.rows.contains_key(&at) {
+        if self.rows.len() >= self.most_rows || self.rows.contains_key(&at) {
             return;
         }
         let bar = self.screen.insert_before(&self.count, row_bar("{spinner} {msg}"));
@@ -102,6 +114,9 @@ impl<'a> Live<'a> {
             row.bar.finish_and_clear();
             self.screen.remove(&row.bar);
         }
+        if state == StepState::Succeeded && self.is_one_of_many(step) {
+            return Ok(());
+        }
         let paint = self.paint();
         let (symbol, tint) = render::step_look(state);
         let time = render::step_time(step, jiff::Timestamp::now()).map(render::duration);
@@ -112,6 +127,16 @@ impl<'a> Live<'a> {
         let line =
             format!("{} {}  {facts}\n", paint.paint(tint, symbol), render::clean(&step.step));
         self.above(true, line.as_bytes())
+    }
+
+    /// Counts an instance; true where enough of its kind have been told.
+    fn is_one_of_many(&mut self, step: &v1::Step) -> bool {
+        let Some(of) = render::parent(&step.step).filter(|_| step.step.ends_with(']')) else {
+            return false;
+        };
+        let told = self.told.entry(of.to_owned()).or_default();
+        *told += 1;
+        *told > MAX_TOLD
     }
 
     fn line(&self, model: &Model, at: usize, stderr: bool, line: &[u8]) -> Vec<u8> {

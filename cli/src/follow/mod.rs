@@ -16,11 +16,13 @@ use prost_types::Timestamp;
 use windlass_proto::{api::v1, common::v1::LogStream};
 
 pub(crate) use group::{Group, GroupFollowed, follow_group};
+pub(crate) use lines::Lines;
 pub(crate) use model::Model;
 pub(crate) use plain::{Plain, Quiet};
 pub(crate) use pursuit::Pursuit;
 pub(crate) use tail::{Item, Tail, Wanted};
 pub(crate) use tails::Which;
+pub(crate) use watch::Watch;
 
 use crate::{
     app::App,

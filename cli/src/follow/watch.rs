@@ -10,13 +10,13 @@ use crate::{connect::Link, error::CliError};
 const WAITING: usize = 16;
 
 /// The changes of a run, across restarts of the daemon.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     changes: mpsc::Receiver<Result<v1::WatchRunResponse, CliError>>,
     _task: JoinSet<()>,
 }
 
 impl Watch {
-    pub(super) fn open(link: &Link, run: String) -> Self {
+    pub(crate) fn open(link: &Link, run: String) -> Self {
         let (sender, changes) = mpsc::channel(WAITING);
         let mut task = JoinSet::new();
         task.spawn(watch(link.clone(), run, sender));
@@ -24,7 +24,7 @@ impl Watch {
     }
 
     /// The next change; `None` after the last one of an ended run. Safe to drop and call again.
-    pub(super) async fn next(&mut self) -> Option<Result<v1::WatchRunResponse, CliError>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<v1::WatchRunResponse, CliError>> {
         self.changes.recv().await
     }
 }

@@ -100,6 +100,11 @@ impl Columns {
     }
 }
 
+/// Columns that a text takes.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
 /// `text` in at most `width` columns, ended by `…` where something is missing.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     if text.width() <= width {

@@ -27,6 +27,8 @@ pub(crate) fn run(run: &v1::Run, with_steps: bool) -> Value {
         "labels": sorted(&run.labels, |value| Value::from(value.as_str())),
         "note": text(&run.note),
         "parent_run_id": text(&run.parent_run_id),
+        "priority": run.priority,
+        "substituted": run.substituted,
         "create_time": time(run.create_time.as_ref()),
         "start_time": time(run.start_time.as_ref()),
         "end_time": time(run.end_time.as_ref()),
@@ -39,12 +41,20 @@ pub(crate) fn run(run: &v1::Run, with_steps: bool) -> Value {
 }
 
 fn step(step: &v1::Step) -> Value {
+    let start = step.start_time.as_ref().or(step.attempts.first().and_then(began));
+    let last = step.attempts.last().and_then(|attempt| attempt.end.as_ref());
+    let end = step.end_time.as_ref().or(last.and_then(|end| end.end_time.as_ref()));
     json!({
         "step": step.step,
         "state": words::step_state(step).word(),
         "reason": text(&step.reason),
+        "template": text(&step.template).unwrap_or(&step.step),
+        "mocked": step.mocked,
+        "patched": text(&step.patched),
         "needs": step.needs,
         "args": values(&step.args),
+        "start_time": time(start),
+        "end_time": time(end),
         "metrics": sorted(&step.metrics, |value| Value::from(*value)),
         "outputs": step.outputs.iter().map(|o| (o.name.clone(), output(o))).collect::<Map<_, _>>(),
         "artifacts": step.artifacts.iter().map(artifact).collect::<Value>(),
@@ -56,7 +66,7 @@ fn step(step: &v1::Step) -> Value {
 fn attempt(attempt: &v1::Attempt) -> Value {
     let end = attempt.end.as_ref();
     let usage = end.and_then(|end| end.usage.as_ref());
-    let start = end.and_then(|end| end.start_time.as_ref()).or(attempt.start_time.as_ref());
+    let start = began(attempt);
     let cpu = usage.and_then(|usage| usage.cpu_time.as_ref());
     let mut out = json!({
         "attempt": attempt.attempt,
@@ -76,6 +86,11 @@ fn attempt(attempt: &v1::Attempt) -> Value {
         out["signal"] = words::signal_name(signal).into();
     }
     out
+}
+
+fn began(attempt: &v1::Attempt) -> Option<&prost_types::Timestamp> {
+    let ended = attempt.end.as_ref().and_then(|end| end.start_time.as_ref());
+    ended.or(attempt.start_time.as_ref())
 }
 
 /// The environment; `python` is the version alone.

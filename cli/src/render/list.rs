@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use windlass_core::RunState;
 use windlass_proto::api::v1;
 
 use super::{Cell, Columns, Paint, Tint, style, timeline, words};
@@ -16,10 +17,12 @@ const MAX_METRICS: usize = 3;
 
 /// Runs, one a line, newest first as given.
 pub(crate) fn runs(runs: &[v1::Run], look: &Style) -> String {
-    let mut table = Columns::new(0, Some(7));
+    let noted = runs.iter().any(|run| !note(run).is_empty());
+    let mut table = Columns::new(0, Some(if noted { 8 } else { 7 }));
     let measured = runs.iter().any(|run| !run.metrics.is_empty());
     let metrics = if measured { "METRICS" } else { "" };
-    let heads = ["", "NAME", "STATE", "PIPELINE", "CREATED", "TIME", "ID", metrics];
+    let notes = if noted { "NOTE" } else { "" };
+    let heads = ["", "NAME", "STATE", "PIPELINE", "CREATED", "TIME", "ID", metrics, notes];
     let head = |text: &&str| {
         let cell = Cell::new(Tint::Faint, text);
         if *text == "TIME" { cell.right() } else { cell }
@@ -45,7 +48,16 @@ fn line(run: &v1::Run, now: Timestamp) -> Vec<Cell> {
         Cell::plain(time.map_or_else(String::new, words::duration)).right(),
         Cell::new(Tint::Faint, words::short_id(&run.run_id)),
         Cell::plain(metrics(run)),
+        Cell::new(Tint::Odd, note(run)),
     ]
+}
+
+/// What one should know of a run before its results: it was mocked, or why it waits.
+fn note(run: &v1::Run) -> String {
+    let mocked = if run.substituted { "mocked" } else { "" };
+    let waits = words::run_state(run) == RunState::Queued;
+    let why = if waits { run.reason.trim() } else { "" };
+    [mocked, why].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn metrics(run: &v1::Run) -> String {

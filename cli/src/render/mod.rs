@@ -9,12 +9,14 @@ mod plan;
 mod problem;
 mod ranking;
 mod sanitise;
+mod steps;
 mod style;
 mod summary;
 mod timeline;
+mod tree;
 mod words;
 
-pub(crate) use columns::{Cell, Columns, shorten};
+pub(crate) use columns::{Cell, Columns, shorten, width};
 pub(crate) use json::{
     artifact_entries, kind as artifact_kind, output_entries, run as run_json, time as time_text,
     worker,
@@ -26,8 +28,10 @@ pub(crate) use problem::{errors as problems_json, print as print_problems};
 pub(crate) use ranking::{ranking, ranking_json, shown};
 pub(crate) use sanitise::{bare_line, clean, log_line};
 pub(crate) use style::{Paint, Tint, run_look, step_look};
-pub(crate) use summary::{failure, summary};
-pub(crate) use timeline::{run_time, step_time};
+pub(crate) use summary::{failure, summary, why};
+pub(crate) use timeline::{Axis, run_time, span, step_time};
+pub(crate) use tree::{Row as TreeRow, Tree, own_name, parent};
 pub(crate) use words::{
-    ago, bytes, duration, elapsed, instant, number, plural, run_state, step_state,
+    ago, attempt_state, bytes, duration, elapsed, instant, number, plural, run_state, signal_name,
+    step_state,
 };

@@ -1,17 +1,9 @@
 use std::collections::HashMap;
 
-use windlass_core::{RunState, StepState};
+use windlass_core::RunState;
 use windlass_proto::{api::v1, common::v1 as common};
 
-use super::{
-    Cell, Columns, ListStyle, Tint, calls, clean, json, style,
-    timeline::{self, Axis},
-    words,
-};
-use crate::config::PAGE_WIDTH;
-
-/// Columns of the bars on the page of a run.
-const BAR_WIDTH: usize = 24;
+use super::{Cell, Columns, ListStyle, Tint, calls, clean, json, style, timeline, words};
 
 /// Most calls, files and parameters listed of one run; `--json` has all.
 const MAX_LINES: usize = 40;
@@ -77,6 +69,12 @@ impl Page<'_> {
         labels.sort();
         fact("labels", labels.join("  "));
         fact("note", run.note.clone());
+        if run.priority != 0 {
+            fact("priority", run.priority.to_string());
+        }
+        if run.substituted {
+            fact("mocked", "some steps were mocked or patched: no results to build on".into());
+        }
         let width = self.look.width.unwrap_or(usize::MAX);
         self.out.push_str(&facts.render(paint, width));
     }
@@ -105,37 +103,10 @@ impl Page<'_> {
     }
 
     fn steps(&mut self, run: &v1::Run) {
-        let now = self.look.now;
-        let wide = self.look.width.unwrap_or(PAGE_WIDTH) >= PAGE_WIDTH;
-        let axis = Axis::of(&run.steps, now, if wide { BAR_WIDTH } else { BAR_WIDTH / 2 });
-        let mut table = Columns::new(2, Some(1));
-        for step in &run.steps {
-            let state = words::step_state(step);
-            let (symbol, tint) = style::step_look(state);
-            let time = timeline::step_time(step, now).map_or_else(String::new, words::duration);
-            let span = timeline::span(step, now);
-            let bar = axis.as_ref().zip(span).map_or_else(String::new, |(axis, s)| axis.bar(s));
-            let last = step.attempts.last();
-            let usage = last.and_then(|a| a.end.as_ref()).and_then(|end| end.usage.as_ref());
-            table.push(vec![
-                Cell::new(tint, symbol),
-                Cell::plain(&step.step),
-                Cell::new(tint, shown_state(state)),
-                Cell::plain(time).right(),
-                Cell::new(tint, bar),
-                Cell::new(Tint::Odd, tries(step)),
-                Cell::new(Tint::Faint, last.map_or("", |attempt| &attempt.worker)),
-                Cell::new(Tint::Faint, usage.map_or_else(String::new, peak)).right(),
-                Cell::new(Tint::Faint, usage.map_or_else(String::new, cpu)).right(),
-            ]);
-        }
-        self.table("Steps", &table);
-        for step in &run.steps {
-            let why = super::summary::why(step);
-            for line in why.lines() {
-                let name = self.look.paint.paint(Tint::Bad, &clean(&step.step));
-                self.line(&format!("  {name}: {}", clean(line)));
-            }
+        if !run.steps.is_empty() {
+            let title = self.look.paint.paint(Tint::Strong, "Steps");
+            self.line(&format!("\n{title}"));
+            self.out.push_str(&super::steps::steps(run, self.look));
         }
     }
 
@@ -278,26 +249,4 @@ fn parent(run: &v1::Run) -> String {
     } else {
         format!("{} of {}", run.kind, run.parent_run_id)
     }
-}
-
-/// Success needs no word beside its symbol.
-fn shown_state(state: StepState) -> &'static str {
-    if state == StepState::Succeeded { "" } else { state.word() }
-}
-
-fn tries(step: &v1::Step) -> String {
-    if step.attempts.len() > 1 {
-        format!("{} attempts", step.attempts.len())
-    } else {
-        String::new()
-    }
-}
-
-fn peak(usage: &common::ResourceUsage) -> String {
-    words::bytes(usage.peak_memory_bytes)
-}
-
-fn cpu(usage: &common::ResourceUsage) -> String {
-    let time = usage.cpu_time.as_ref().map(words::cpu).unwrap_or_default();
-    format!("{} cpu", words::duration(time))
 }

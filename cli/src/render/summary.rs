@@ -10,6 +10,9 @@ use super::{Cell, Columns, Paint, Tint, clean, style, timeline, words};
 /// Most metrics and files named at the end of a run.
 const MAX_NAMED: usize = 6;
 
+/// Most failed steps told at the end of a run.
+const MAX_FAILED: usize = 20;
+
 /// Why a step did not succeed, in words; empty where there is nothing to say.
 pub(crate) fn why(step: &v1::Step) -> String {
     let state = words::step_state(step);
@@ -52,12 +55,17 @@ fn how(end: &AttemptEnd) -> String {
 /// What failed and why, a few lines for the end of a run; empty where nothing failed.
 pub(crate) fn failure(run: &v1::Run, paint: Paint) -> String {
     let mut out = String::new();
-    for step in run.steps.iter().filter(|s| words::step_state(s) == StepState::Failed) {
+    let failed: Vec<_> =
+        run.steps.iter().filter(|step| words::step_state(step) == StepState::Failed).collect();
+    for step in failed.iter().take(MAX_FAILED) {
         let why = why(step);
         let mut lines = why.lines().map(clean);
         let name = paint.paint(Tint::Bad, &format!("✗ {}", clean(&step.step)));
         out += &format!("{name}  {}\n", lines.next().unwrap_or_default());
         lines.for_each(|line| out += &format!("  {line}\n"));
+    }
+    if failed.len() > MAX_FAILED {
+        out += &format!("… and {} more failed steps\n", failed.len() - MAX_FAILED);
     }
     if out.is_empty() && words::run_state(run) != RunState::Succeeded && !run.reason.is_empty() {
         out += &format!("{}\n", clean(&run.reason));
@@ -118,7 +126,9 @@ fn listed(texts: impl Iterator<Item = String>, count: usize) -> String {
 /// The three commands that most likely come next.
 fn next(run: &v1::Run, paint: Paint) -> String {
     let name = if run.name.is_empty() { &run.run_id } else { &run.name };
-    let failed = run.steps.iter().find(|step| words::step_state(step) == StepState::Failed);
+    let failed = run.steps.iter().filter(|step| words::step_state(step) == StepState::Failed);
+    // A step that failed with what is below it has no log of its own.
+    let failed = failed.min_by_key(|step| step.attempts.is_empty());
     let file = run.steps.iter().flat_map(|step| &step.artifacts).next();
     let second = match (failed, file) {
         (Some(step), _) => format!("windlass logs {name}/{}", step.step),

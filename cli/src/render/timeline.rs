@@ -7,6 +7,11 @@ use super::words::{elapsed, instant};
 
 /// When a step began and ended; one that still runs ends now.
 pub(crate) fn span(step: &v1::Step, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    if let Some(from) = step.start_time.as_ref().and_then(instant) {
+        // Of what is below it.
+        let to = step.end_time.as_ref().and_then(instant);
+        return Some((from, to.unwrap_or(now)));
+    }
     let first = step.attempts.first()?;
     let last = step.attempts.last()?;
     let begin = |attempt: &v1::Attempt| {

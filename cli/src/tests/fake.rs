@@ -209,9 +209,22 @@ impl RunService for Fake {
 impl LogService for Fake {
     async fn read_logs(
         &self,
-        _: Request<v1::ReadLogsRequest>,
+        request: Request<v1::ReadLogsRequest>,
     ) -> Result<Response<v1::ReadLogsResponse>, Status> {
-        Err(Status::unimplemented("read"))
+        let request = request.into_inner();
+        let (stream, attempt) = (request.stream(), request.attempt.unwrap_or_default());
+        let state = self.state();
+        let tail = state.logs.get(&(attempt.step, attempt.attempt)).and_then(VecDeque::front);
+        let mut data = Vec::new();
+        for answer in tail.into_iter().flatten().flatten() {
+            match &answer.item {
+                Some(v1::tail_logs_response::Item::Chunk(chunk)) if chunk.stream() == stream => {
+                    data.extend_from_slice(&chunk.data);
+                }
+                _ => {}
+            }
+        }
+        Ok(Response::new(v1::ReadLogsResponse { data: data.into(), ..Default::default() }))
     }
 
     type TailLogsStream = Answers<v1::TailLogsResponse>;

@@ -260,3 +260,77 @@ async fn deleting_reads_all_names_first() {
     assert_eq!((said.exit, said.out.as_str()), (Exit::Ok, "a deleted\nb deleted\n"));
     assert!(stage.daemon.state().runs.is_empty());
 }
+
+#[tokio::test]
+async fn instances_are_nested_and_many_are_folded() {
+    let stage = Stage::new();
+    let part = |name: String, good: bool| {
+        let mut step = step(&name, (10, 1_010), i32::from(!good));
+        step.template = "square".into();
+        step
+    };
+    let mut steps = vec![step("load", (10, 1_010), 0), step("square", (0, 0), 1)];
+    steps[0].mocked = true;
+    steps[1].attempts.clear();
+    (steps[1].start_time, steps[1].end_time) = (super::at(10), super::at(1_010));
+    steps[1].reason = "square[7] failed".into();
+    let mut after = step("after", (0, 0), 0);
+    after.attempts.clear();
+    after.state = v1::step::State::UpstreamFailed.into();
+    after.reason = "square failed".into();
+    let mut inner = step("after/inner", (0, 0), 0);
+    inner.attempts.clear();
+    inner.state = v1::step::State::Skipped.into();
+    steps.extend([after, inner]);
+    steps.extend((0..1_000).map(|at| part(format!("square[{at}]"), at != 7)));
+    let mut run = run("calm-fox", v1::run::State::Failed, steps);
+    (run.substituted, run.priority) = (true, 5);
+    stage.daemon.state().runs.push(run);
+    let said = stage.say(&["show"]).await;
+    let shown = said.out.split_once("\nSteps\n").unwrap().1;
+    let first: Vec<_> =
+        shown.lines().map(|line| line.split('█').next().unwrap_or_default().trim_end()).collect();
+    let wanted = [
+        "  ✓  load                          1.0 s",
+        "  ✗  square       failed           1.0 s",
+        "       [0..999] 1000 instances, 999 succeeded, 1 failed",
+        "  ✗    square[7]  failed           1.0 s",
+        "  ·  after        upstream_failed",
+        "  ↷    inner      skipped",
+        "  square: square[7] failed",
+        "  square[7]: exit code 1",
+        "  after: square failed",
+    ];
+    assert_eq!(first, wanted);
+    assert!(shown.contains("mocked  local"), "{shown}");
+    assert!(said.out.contains("\n  priority  5\n"), "{}", said.out);
+
+    let said = stage.say(&["show", "--json"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(shown["steps"].as_array().unwrap().len(), 1_004);
+    assert_eq!((&shown["steps"][0]["mocked"], &shown["substituted"]), (&true.into(), &true.into()));
+    assert_eq!(shown["steps"][4]["template"], "square");
+    assert_eq!(shown["steps"][1]["end_time"], "2026-11-23T11:00:01.010000Z");
+    assert_eq!(shown["steps"][2]["reason"], "square failed");
+}
+
+#[tokio::test]
+async fn listings_say_what_was_mocked_and_why_runs_wait() {
+    let stage = Stage::new();
+    let mut waits = run("b", v1::run::State::Queued, vec![]);
+    (waits.start_time, waits.end_time) = (None, None);
+    waits.reason = "waits for concurrency `x`: 1 of 1 runs".into();
+    let mut mocked = run("a", v1::run::State::Succeeded, vec![]);
+    mocked.substituted = true;
+    stage.daemon.state().runs = vec![waits, mocked];
+    let said = stage.say(&["ls"]).await;
+    let ends: Vec<_> = said.out.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(ends, ["NOTE", "waits for concurrency `x`: 1 of 1 runs", "mocked"]);
+}
+
+#[tokio::test]
+async fn the_live_view_needs_a_terminal() {
+    let said = stage().say(&["watch"]).await;
+    assert_eq!(said.exit, Exit::Refused);
+    assert!(said.err.starts_with("error: watch needs a terminal\n"), "{}", said.err);
+}

@@ -1,8 +1,10 @@
 //! Commands against a daemon that tells what it was told to tell.
 
+mod explaining;
 mod fake;
 mod following;
 mod looking;
+mod refusing;
 mod secrets;
 mod starting;
 mod sweeping;
@@ -127,7 +129,7 @@ fn at(millis: i64) -> Option<prost_types::Timestamp> {
 }
 
 /// A step with one attempt that took from `from` to `to`.
-fn step(name: &str, (from, to): (i64, i64), exit_code: i32) -> v1::Step {
+pub(crate) fn step(name: &str, (from, to): (i64, i64), exit_code: i32) -> v1::Step {
     let good = exit_code == 0;
     let usage = common::ResourceUsage {
         peak_memory_bytes: 54_100_000,
@@ -161,7 +163,7 @@ fn step(name: &str, (from, to): (i64, i64), exit_code: i32) -> v1::Step {
 }
 
 /// An ended run with these steps.
-fn run(name: &str, state: v1::run::State, steps: Vec<v1::Step>) -> v1::Run {
+pub(crate) fn run(name: &str, state: v1::run::State, steps: Vec<v1::Step>) -> v1::Run {
     v1::Run {
         run_id: format!("0193a1b2-7c3d-7000-8000-{name:0>12}"),
         name: name.into(),

@@ -5,6 +5,7 @@
 
 mod file;
 mod givens;
+mod module;
 mod overrides;
 mod plan;
 mod python;
@@ -32,6 +33,7 @@ use plan::{Ingredients, Made, Substitutes};
 use report::{Origin, Report};
 
 pub(crate) use file::schema;
+pub(crate) use module::functions;
 
 /// Most steps that a pipeline writes down, with those of its inner pipelines. What `foreach`, `loop`
 /// and `matrix` make of them while a run goes on is bounded apart.

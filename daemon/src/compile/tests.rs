@@ -4,6 +4,7 @@ mod code;
 mod files;
 mod flow;
 mod nested;
+mod reference;
 mod sources;
 mod speed;
 mod standing;

@@ -3,13 +3,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 use windlass_core::{
-    AttemptNumber, AttemptState, BadGraph, LeaseId, RunGraph, RunId, StepPath, Stop, WorkerName,
+    AttemptNumber, AttemptState, BadGraph, LeaseId, Resources, RunGraph, RunId, StepPath, Stop,
+    WorkerName,
 };
 use windlass_proto::common::v1::{Artifact, AttemptEnd, CallRecord, MetricPoint, Output, Plan};
 use windlass_proto::worker::v1::Directive;
 
 use super::{
-    EngineError,
+    EngineError, Waits,
     live::{CallerVariables, Grant, RunShared},
     questions::Answer,
     rules::graph,
@@ -41,6 +42,7 @@ pub(super) enum Command {
     Metrics(SessionId, Proof, Vec<MetricPoint>, Reply<u64>),
     Workers(Reply<Vec<WorkerView>>),
     Drain(WorkerName, bool, Reply<WorkerView>),
+    Waits(RunId, Reply<Option<Waits>>),
     Stop(Reply<()>),
     /// What the evaluator found.
     Answer(Box<Answer>),
@@ -194,4 +196,6 @@ pub(crate) struct WorkerView {
     pub(crate) silent_for: Option<Duration>,
     pub(crate) seen: windlass_core::Timestamp,
     pub(crate) running: usize,
+    pub(crate) capacity: Resources,
+    pub(crate) used: Resources,
 }

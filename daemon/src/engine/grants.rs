@@ -115,8 +115,8 @@ impl Engine {
             let Some(seat) = self.fleet.seats.get(worker).filter(|seat| !seat.draining) else {
                 break;
             };
-            let (free, capacity) = (seat.free(), seat.slots());
-            let Some((run, ready)) = self.queue.take(free, capacity) else { break };
+            let taken = self.queue.take(&seat.free(), seat.capacity());
+            let Some((run, ready)) = taken else { break };
             if let Some(grant) = self.grant_one(worker, run, ready)? {
                 if let Some(size) = too_large(&grant) {
                     let told = format!(
@@ -184,7 +184,7 @@ impl Engine {
         self.batch.new_leases.push((lease, LeaseEntry { key, path: path.as_str().into() }));
         self.timers.lease(expires);
         if let Some(seat) = self.fleet.seats.get_mut(worker) {
-            seat.held.insert((run, step), ready.slots);
+            seat.hold((run, step), ready.need);
         }
         Ok(Some(Arc::new(Grant { key, lease, run: shared, template, path, reduces, given })))
     }
@@ -211,7 +211,7 @@ impl Engine {
     pub(super) fn release(&mut self, key: AttemptKey) -> Option<LiveAttempt> {
         let live = self.runs.get_mut(&key.run)?.live.remove(&key.step)?;
         if let Some(seat) = self.fleet.seats.get_mut(&live.worker) {
-            seat.held.remove(&(key.run, key.step));
+            seat.release((key.run, key.step));
         }
         self.batch.gone_leases.push(live.lease);
         Some(live)

@@ -13,7 +13,7 @@ use windlass_proto::worker::v1::Directive;
 
 use super::{
     Cancel, Created, EndSink, EngineError, Grant, Heartbeat, NewRun, OpenSession, Opened, Ordered,
-    Poll, Proof, Reply, Report, Reported, Watchers, WorkerView, command::Command,
+    Poll, Proof, Reply, Report, Reported, Waits, Watchers, WorkerView, command::Command,
     questions::Evaluator, thread::Engine,
 };
 use crate::{
@@ -234,6 +234,11 @@ impl EngineHandle {
         draining: bool,
     ) -> Result<WorkerView, EngineError> {
         self.ask(|reply| Command::Drain(worker, draining, reply)).await
+    }
+
+    /// Why the ready steps of a run wait; `None` for a run that has ended.
+    pub(crate) async fn waits(&self, run: RunId) -> Result<Option<Waits>, EngineError> {
+        self.ask(|reply| Command::Waits(run, reply)).await
     }
 
     /// Stops the engine after what is already in its queue.

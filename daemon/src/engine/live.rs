@@ -1,29 +1,29 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use windlass_core::{
-    AttemptNumber, Cell, Effect, Event, LeaseId, Machine, RunGraph, RunId, StepIndex, StepState,
-    Timestamp, WorkerName,
+    AttemptNumber, Cell, Effect, Event, LeaseId, Machine, Resources, RunGraph, RunId, StepIndex,
+    StepState, Timestamp, WorkerName,
 };
-use windlass_proto::common::v1::{Output, Plan, PlannedStep, StepSpec};
+use windlass_proto::common::v1::{Output, Plan, PlannedStep};
 use windlass_proto::worker::v1::TaskArg;
 
-use crate::store::{
-    attempts::AttemptKey,
-    details::planned,
-    records::{CallerEnvironment, EntryRecord, RunRecord},
-    runs::RunRow,
-    steps::StepRow,
+use crate::{
+    fleet::capacity,
+    store::{
+        attempts::AttemptKey,
+        details::planned,
+        records::{CallerEnvironment, EntryRecord, RunRecord},
+        runs::RunRow,
+        steps::StepRow,
+    },
 };
 
 /// What a caller's environment is taken for while it was not read, in bytes.
 const UNREAD_ENVIRONMENT: usize = 64 << 10;
-
-/// Thousandths of a core in one slot.
-const MILLIS_PER_SLOT: u32 = 1_000;
 
 /// The environment variables and secrets of a run's caller.
 pub(crate) type CallerVariables = Arc<CallerEnvironment>;
@@ -37,6 +37,8 @@ pub(crate) struct RunShared {
     /// There are caller's variables or secrets: in memory, or to be read from the run's private file.
     pub(crate) has_environment: bool,
     pub(crate) environment: OnceLock<CallerVariables>,
+    /// What each step of the plan takes of a worker; equal needs are kept once.
+    needs: Vec<Arc<Resources>>,
 }
 
 impl RunShared {
@@ -50,6 +52,7 @@ impl RunShared {
         let api = record.run.as_ref();
         Self {
             run,
+            needs: needs(&plan),
             plan,
             snapshot: api.map(|run| run.snapshot.clone()).unwrap_or_default(),
             left_out: record.left_out.clone(),
@@ -64,11 +67,6 @@ impl RunShared {
         planned(&self.plan, template)
     }
 
-    /// The spec of a step of the plan.
-    pub(crate) fn spec(&self, template: StepIndex) -> Option<&StepSpec> {
-        self.template(template)?.spec.as_ref()
-    }
-
     /// About how many bytes a task of the step has, without what comes from above.
     pub(super) fn weight(&self, template: StepIndex) -> usize {
         let own = self.template(template).map_or(0, prost::Message::encoded_len);
@@ -77,11 +75,25 @@ impl RunShared {
         own + self.environment.get().map_or(unknown, sum)
     }
 
-    /// Slots that a step takes.
-    pub(super) fn slots(&self, template: StepIndex) -> u32 {
-        let resources = self.spec(template).and_then(|spec| spec.resources.as_ref());
-        resources.map_or(1, |r| r.cpu_millis.div_ceil(MILLIS_PER_SLOT).max(1))
+    /// What a step of the plan takes of a worker.
+    pub(crate) fn need(&self, template: StepIndex) -> Option<&Arc<Resources>> {
+        self.needs.get(usize::try_from(template.0).ok()?)
     }
+}
+
+fn needs(plan: &Plan) -> Vec<Arc<Resources>> {
+    let mut known: HashSet<Arc<Resources>> = HashSet::new();
+    let need = |step: &PlannedStep| {
+        let spec = step.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+        let need = capacity::need(spec);
+        if let Some(shared) = known.get(&need) {
+            return Arc::clone(shared);
+        }
+        let need = Arc::new(need);
+        known.insert(Arc::clone(&need));
+        need
+    };
+    plan.steps.iter().map(need).collect()
 }
 
 /// An attempt given to a worker, with what its task needs beyond the plan.
@@ -270,8 +282,9 @@ impl LiveRun {
         self.shared.template(self.machine.key(step)?.template)
     }
 
-    /// Slots that a step takes.
-    pub(super) fn slots(&self, step: StepIndex) -> u32 {
-        self.machine.key(step).map_or(1, |key| self.shared.slots(key.template))
+    /// What a step takes of a worker.
+    pub(super) fn need(&self, step: StepIndex) -> Arc<Resources> {
+        let known = self.machine.key(step).and_then(|key| self.shared.need(key.template));
+        known.cloned().unwrap_or_default()
     }
 }

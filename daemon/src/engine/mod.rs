@@ -6,6 +6,8 @@ mod answers;
 mod args;
 mod batch;
 mod command;
+mod concurrency;
+mod gates;
 mod grants;
 mod handle;
 mod inputs;
@@ -22,6 +24,8 @@ mod sessions;
 mod tests;
 mod thread;
 mod timers;
+mod times;
+mod waits;
 mod watchers;
 mod workers;
 
@@ -37,6 +41,7 @@ pub(crate) use self::command::{
 pub(crate) use self::handle::{EngineHandle, EngineThread, Options, start};
 pub(crate) use self::live::{CallerVariables, Grant, RunShared};
 pub(crate) use self::questions::{Answer, Given, Question, Verdict};
+pub(crate) use self::waits::Waits;
 pub(crate) use self::watchers::{Change, Watchers};
 use crate::store::{StoreError, attempts::AttemptKey};
 
@@ -53,6 +58,10 @@ pub(crate) enum EngineError {
     LeaseFenced,
     #[error("the session is over; open a new one")]
     SessionFenced,
+    #[error("concurrency `{key}` is full: {going} goes on")]
+    ConcurrencyFull { key: String, going: String },
+    #[error("step `{step}` needs {needed}; {most}")]
+    NoWorkerFits { step: String, needed: String, most: String },
     #[error("{what}: at most {limit}")]
     Limit { what: &'static str, limit: usize },
     /// The queue stayed full; the same request may succeed later.

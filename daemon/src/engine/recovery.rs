@@ -23,8 +23,7 @@ impl Engine {
     /// Brings back everything that has not ended, with all effects derived again.
     pub(super) fn recover(&mut self) -> Result<(), StoreError> {
         for row in workers::list(self.writer.read(), MAX_WORKERS)? {
-            let (record, draining, seen) = (row.record, row.draining, row.seen);
-            let seat = Seat { record, draining, seen, session: None, held: Default::default() };
+            let seat = Seat::new(row.record, row.draining, row.seen);
             self.fleet.seats.insert(WorkerName(row.name.into()), seat);
         }
         let mut effects = Vec::new();
@@ -71,7 +70,7 @@ impl Engine {
             }
             let worker = WorkerName(row.worker.into());
             if let Some(seat) = self.fleet.seats.get_mut(&worker) {
-                seat.held.insert((run, step), live.slots(step));
+                seat.hold((run, step), live.need(step));
             }
             let path = live.path(step).as_str().into();
             leases.push((row.lease, LeaseEntry { key, path }));
@@ -81,8 +80,13 @@ impl Engine {
             self.timers.lease(expires);
         }
         self.leases.add(leases);
-        live.machine.derive(effects);
+        self.gates.enter(&live.row);
+        // One that is held has not begun: nothing follows from its steps.
+        if !live.row.flow.held {
+            live.machine.derive(effects);
+        }
         self.runs.insert(run, live);
+        self.limit_time(run);
         let now = self.clock.now();
         self.enact(run, effects, now);
         effects.clear();
@@ -94,8 +98,11 @@ impl Engine {
     pub(super) fn reload(&mut self, run: RunId) {
         self.queue.remove(run);
         self.fleet.release_run(run);
-        let environment =
-            self.runs.remove(&run).and_then(|live| live.shared.environment.get().cloned());
+        let old = self.runs.remove(&run);
+        if let Some(old) = &old {
+            self.gates.leave(&old.row);
+        }
+        let environment = old.and_then(|live| live.shared.environment.get().cloned());
         let reloaded = load_one(self.writer.read(), run).and_then(|stored| match stored {
             Some(stored) => self.admit(stored, &mut Vec::new()),
             None => Ok(()),

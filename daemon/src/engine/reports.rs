@@ -46,7 +46,10 @@ impl Engine {
         }
         let grants = match self.answered(&report.session, &report.poll) {
             Some(grants) => grants,
-            None => self.grant(&worker, report.lease_next)?,
+            None => {
+                self.open_gates()?;
+                self.grant(&worker, report.lease_next)?
+            }
         };
         if !report.poll.is_empty() && !grants.is_empty() {
             self.batch.polls.push((report.session, report.poll, grants.clone()));

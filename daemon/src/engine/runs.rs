@@ -16,13 +16,14 @@ impl Engine {
         if let Some(run) = requests::find(self.writer.read(), new.request, now)? {
             return Ok(Created { run, row: None });
         }
+        self.refuse_misfits(&new.shared, &new.graph)?;
         let run = new.shared.run;
         let name = match new.name {
             Some(name) => name,
             None => self.readable_name(run)?,
         };
         let state = RunState::Queued;
-        let row = RunRow {
+        let mut row = RunRow {
             run,
             name,
             pipeline: new.pipeline,
@@ -38,9 +39,17 @@ impl Engine {
             reason: String::new(),
             flow: new.flow,
         };
+        let held = self.must_wait(&row, &new.shared.plan)?;
+        if held {
+            row.flow.held = true;
+            row.reason = self.why_held(&row);
+        }
+        self.gates.enter(&row);
         self.runs.insert(run, LiveRun::new(new.shared, new.graph, row));
         self.batch.touch(run);
-        self.apply(run, Event::Begin, now);
+        if !held {
+            self.apply(run, Event::Begin, now);
+        }
         let Some(live) = self.runs.get_mut(&run) else { return Err(EngineError::NoSuchRun(run)) };
         live.refresh_row();
         let tx = self.writer.tx()?;
@@ -85,6 +94,20 @@ impl Engine {
         let now = self.clock.now();
         self.apply(run, Event::CancelRequested { how }, now);
         Ok(())
+    }
+
+    /// What follows from a change of a run itself.
+    pub(super) fn run_changed(&mut self, run: RunId) {
+        let Some(live) = self.runs.get(&run) else { return };
+        let state = live.machine.run();
+        if state.cancel.is_some() {
+            self.queue.remove(run);
+        }
+        if state.state.is_terminal() {
+            self.left_gate(run);
+        } else {
+            self.limit_time(run);
+        }
     }
 
     /// Deletes an ended run. Its rows go bit by bit later.

@@ -23,14 +23,10 @@ impl Engine {
         }
         workers::save(self.writer.tx()?, &worker.0, &record, wall)?;
         self.batch.workers = true;
-        let seat = self.fleet.seats.entry(worker.clone()).or_insert_with(|| Seat {
-            record: record.clone(),
-            draining: false,
-            seen: wall,
-            session: None,
-            held: Default::default(),
-        });
-        (seat.record, seat.seen) = (record, wall);
+        let new = || Seat::new(record.clone(), false, wall);
+        let seat = self.fleet.seats.entry(worker.clone()).or_insert_with(new);
+        seat.describe(record);
+        seat.seen = wall;
         let session = SessionId::new();
         let fenced = self.fleet.open(&worker, Session::new(session.clone(), now));
         if let Some(parked) = fenced.and_then(|session| session.parked) {
@@ -53,7 +49,7 @@ impl Engine {
         named: &HashSet<LeaseId>,
     ) -> Result<(), EngineError> {
         let Some(seat) = self.fleet.seats.get(worker) else { return Ok(()) };
-        let mut given: Vec<(RunId, StepIndex)> = seat.held.keys().copied().collect();
+        let mut given: Vec<(RunId, StepIndex)> = seat.held().collect();
         given.sort_unstable();
         for (run, step) in given {
             let Some(live) = self.runs.get(&run) else { continue };
@@ -113,7 +109,7 @@ impl Engine {
         if let Some(session) = &mut seat.session {
             session.directives = Some(to);
         }
-        let held: Vec<(RunId, StepIndex)> = seat.held.keys().copied().collect();
+        let held: Vec<(RunId, StepIndex)> = seat.held().collect();
         for (run, step) in held {
             if let Order::Stop(how) = self.order(run) {
                 self.direct(run, step, how);

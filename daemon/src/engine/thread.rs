@@ -13,6 +13,7 @@ use super::{
     Change, EndSink, EngineError, Options, Watchers,
     batch::Batch,
     command::Command,
+    gates::Gates,
     handle::{Envelope, QUEUE_LEN},
     live::LiveRun,
     questions::Evaluator,
@@ -38,6 +39,9 @@ pub(super) struct Engine {
     pub(super) queue: ReadyQueue,
     pub(super) fleet: Fleet,
     pub(super) timers: Timers,
+    pub(super) gates: Gates,
+    /// Held runs are left alone until then, by the monotonic clock.
+    pub(super) gates_pause: Duration,
     pub(super) leases: Leases,
     pub(super) watchers: Watchers,
     pub(super) batch: Batch,
@@ -67,6 +71,8 @@ impl Engine {
             queue: ReadyQueue::default(),
             fleet: Fleet::default(),
             timers: Timers::default(),
+            gates: Gates::default(),
+            gates_pause: Duration::ZERO,
             leases: shared.0,
             watchers: shared.1,
             batch: Batch::default(),
@@ -112,7 +118,8 @@ impl Engine {
                 break;
             }
         }
-        let result = result.and_then(|()| self.act_on_time()).and_then(|()| self.serve_polls());
+        let result = result.and_then(|()| self.act_on_time()).and_then(|()| self.open_gates());
+        let result = result.and_then(|()| self.serve_polls());
         self.answer_overdue();
         let result = result.and_then(|()| self.flush()).and_then(|()| Ok(self.writer.commit()?));
         match result {
@@ -174,6 +181,10 @@ impl Engine {
                 let result = self.drain(&worker, draining);
                 self.settle(reply, result)
             }
+            Command::Waits(run, reply) => {
+                let result = Ok(self.waits(run));
+                self.settle(reply, result)
+            }
             Command::Answer(answer) => {
                 self.answered_question(*answer);
                 Ok(())
@@ -217,8 +228,9 @@ impl Engine {
         for effect in effects {
             match *effect {
                 Effect::Enqueue(step) => {
-                    let slots = self.runs.get(&run).map_or(1, |live| live.slots(step));
-                    self.queue.push(run, ReadyStep { step, slots });
+                    let Some(live) = self.runs.get(&run) else { continue };
+                    let ready = ReadyStep { step, need: live.need(step) };
+                    self.queue.push(run, live.row.flow.priority, ready);
                 }
                 Effect::Wait { step, attempt, until } => {
                     let micros = u64::try_from(until.0.saturating_sub(now.0)).unwrap_or(0);
@@ -226,12 +238,7 @@ impl Engine {
                     self.timers.push(due, run, step, attempt);
                 }
                 Effect::Stop { step, how, .. } => self.direct(run, step, how),
-                Effect::RunChanged => {
-                    let cancelled = |live: &LiveRun| live.machine.run().cancel.is_some();
-                    if self.runs.get(&run).is_some_and(cancelled) {
-                        self.queue.remove(run);
-                    }
-                }
+                Effect::RunChanged => self.run_changed(run),
                 Effect::Evaluate { step, join } => self.batch.questions.push((run, step, join)),
                 Effect::TooManySteps(step) => self.blame(run, step),
                 Effect::StepChanged(step) => {
@@ -333,6 +340,7 @@ impl Engine {
     fn undo(&mut self, error: &EngineError) {
         tracing::error!(error = describe(error), "a transaction failed");
         self.writer.roll_back();
+        self.pause_gates();
         let mut batch = std::mem::take(&mut self.batch);
         batch.touched.sort_unstable();
         batch.touched.dedup();

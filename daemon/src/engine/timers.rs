@@ -15,6 +15,8 @@ const OWN_DELAY: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Duration, RunId, StepIndex, AttemptNumber)>>,
+    /// Runs whose time is limited, the first that is up first.
+    runs: BinaryHeap<Reverse<(Duration, RunId)>>,
     /// No lease expires before.
     pub(super) leases: Option<Duration>,
 }
@@ -29,6 +31,19 @@ impl Timers {
         attempt: AttemptNumber,
     ) {
         self.heap.push(Reverse((due, run, step, attempt)));
+    }
+
+    /// Sets the timer of a run; one that has ended by then is ignored.
+    pub(super) fn push_run(&mut self, due: Duration, run: RunId) {
+        self.runs.push(Reverse((due, run)));
+    }
+
+    fn pop_run(&mut self, now: Duration) -> Option<RunId> {
+        let Reverse((due, _)) = self.runs.peek()?;
+        if *due > now {
+            return None;
+        }
+        self.runs.pop().map(|Reverse((_, run))| run)
     }
 
     /// Notes that a lease may expire then.
@@ -49,10 +64,12 @@ impl Engine {
     /// When something is due by itself.
     pub(super) fn next_due(&self, now: Duration) -> Option<Duration> {
         let backoff = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
+        let limit = self.timers.runs.peek().map(|Reverse((due, _))| *due);
         let (overdue, poll) = self.fleet.overdue(now);
         let poll = if overdue.is_empty() { poll } else { Some(now) };
         let trash = self.trash.then(|| now + SWEEP_PAUSE);
-        [backoff, self.timers.leases, poll, trash].into_iter().flatten().min()
+        let gates = self.gates_due(now);
+        [backoff, limit, self.timers.leases, poll, trash, gates].into_iter().flatten().min()
     }
 
     /// Does what is due: waits that are over, leases that expired.
@@ -60,6 +77,9 @@ impl Engine {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         while let Some((run, step, attempt)) = self.timers.pop(now) {
             self.apply(run, Event::WaitOver { step, attempt }, wall);
+        }
+        while let Some(run) = self.timers.pop_run(now) {
+            self.time_is_up(run);
         }
         if self.timers.leases.is_some_and(|due| due <= now) {
             self.expire(now)?;

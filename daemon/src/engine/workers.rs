@@ -21,7 +21,9 @@ impl Engine {
             draining: seat.draining,
             silent_for: session.map(|session| now.saturating_sub(session.last_seen)),
             seen: seat.seen,
-            running: seat.held.len(),
+            running: seat.held().len(),
+            capacity: seat.capacity().clone(),
+            used: seat.used().clone(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Workers as the engine knows them: sessions, what each holds, and the table of live leases that
 //! everyone may read.
 
+pub(crate) mod capacity;
 mod leases;
+mod offers;
 mod seats;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -20,6 +22,10 @@ pub(crate) const LEASE_TTL: Duration = Duration::from_secs(8);
 
 /// Silence after which a worker is shown as unreachable.
 pub(crate) const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a worker that went away is still reckoned with when a run is submitted, by the wall
+/// clock.
+pub(crate) const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 
 /// Most workers that are known.
 pub(crate) const MAX_WORKERS: usize = 1_000;

@@ -5,10 +5,10 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use windlass_core::{RunId, StepIndex, Timestamp, WorkerName};
+use windlass_core::{Resources, RunId, StepIndex, Timestamp, WorkerName};
 use windlass_proto::worker::v1::Directive;
 
-use super::SessionId;
+use super::{SessionId, capacity::capacity};
 use crate::{
     engine::{Grant, Reply},
     store::records::WorkerRecord,
@@ -16,12 +16,6 @@ use crate::{
 
 /// Answered polls that a session remembers, so that a repeat gets the same leases.
 const REMEMBERED_POLLS: usize = 64;
-
-/// Slots of a worker that names none.
-const DEFAULT_SLOTS: u32 = 1;
-
-/// Most slots that count of one worker.
-const MAX_SLOTS: u32 = 10_000;
 
 /// A poll that waits for work.
 pub(crate) struct Parked {
@@ -72,25 +66,73 @@ pub(crate) struct Seat {
     /// By the wall clock, for people.
     pub(crate) seen: Timestamp,
     pub(crate) session: Option<Session>,
-    /// Live attempts, with the slots that each takes.
-    pub(crate) held: HashMap<(RunId, StepIndex), u32>,
+    /// Follows from the record.
+    capacity: Resources,
+    /// Live attempts, with what each needs.
+    held: HashMap<(RunId, StepIndex), Arc<Resources>>,
+    /// The sum of what is held.
+    used: Resources,
 }
 
 impl Seat {
-    /// How many slots it has.
-    pub(crate) fn slots(&self) -> u32 {
-        let given = self.record.capacity.get("slots").copied();
-        given.map_or(DEFAULT_SLOTS, |slots| u32::try_from(slots).unwrap_or(0).min(MAX_SLOTS))
+    /// A worker that holds nothing and has no session.
+    pub(crate) fn new(record: WorkerRecord, draining: bool, seen: Timestamp) -> Self {
+        let (held, used) = (HashMap::new(), Resources::default());
+        let capacity = capacity(&record);
+        Self { record, draining, seen, session: None, capacity, held, used }
     }
 
-    /// How many slots are free.
-    pub(crate) fn free(&self) -> u32 {
-        let capacity = self.slots();
-        let used = self
-            .held
-            .values()
-            .fold(0u32, |sum, slots| sum.saturating_add((*slots).min(capacity.max(1))));
-        capacity.saturating_sub(used)
+    /// Takes in what the worker says of itself now.
+    pub(crate) fn describe(&mut self, record: WorkerRecord) {
+        self.capacity = capacity(&record);
+        self.record = record;
+        self.add_up();
+    }
+
+    /// Everything it has.
+    pub(crate) fn capacity(&self) -> &Resources {
+        &self.capacity
+    }
+
+    /// What its attempts take.
+    pub(crate) fn used(&self) -> &Resources {
+        &self.used
+    }
+
+    /// What is left for more attempts.
+    pub(crate) fn free(&self) -> Resources {
+        let mut free = self.capacity.clone();
+        free.sub(&self.used);
+        free
+    }
+
+    /// The attempts that it holds.
+    pub(crate) fn held(&self) -> impl ExactSizeIterator<Item = (RunId, StepIndex)> {
+        self.held.keys().copied()
+    }
+
+    /// Notes that it holds an attempt.
+    pub(crate) fn hold(&mut self, attempt: (RunId, StepIndex), need: Arc<Resources>) {
+        self.used.add(&need.on(&self.capacity));
+        if self.held.insert(attempt, need).is_some() {
+            self.add_up();
+        }
+    }
+
+    /// Notes that it holds an attempt no more.
+    pub(crate) fn release(&mut self, attempt: (RunId, StepIndex)) {
+        if let Some(need) = self.held.remove(&attempt) {
+            self.used.sub(&need.on(&self.capacity));
+        }
+    }
+
+    /// Adds up what is held. Where a worker came back smaller than it was, that may be more than it
+    /// has.
+    fn add_up(&mut self) {
+        self.used = Resources::default();
+        for need in self.held.values() {
+            self.used.add(&need.on(&self.capacity));
+        }
     }
 }
 
@@ -190,7 +232,11 @@ impl Fleet {
     /// Forgets everything that workers hold of a run.
     pub(crate) fn release_run(&mut self, run: RunId) {
         for seat in self.seats.values_mut() {
+            let before = seat.held.len();
             seat.held.retain(|(held, _), _| *held != run);
+            if seat.held.len() != before {
+                seat.add_up();
+            }
         }
     }
 }

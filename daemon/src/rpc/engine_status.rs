@@ -13,6 +13,8 @@ impl From<EngineError> for Status {
             EngineError::NoSuchWorker(_) => ErrorReason::WorkerNotFound,
             EngineError::LeaseFenced => ErrorReason::LeaseFenced,
             EngineError::SessionFenced => ErrorReason::SessionFenced,
+            EngineError::ConcurrencyFull { .. } => ErrorReason::ConcurrencyFull,
+            EngineError::NoWorkerFits { .. } => ErrorReason::NoWorkerFits,
             EngineError::Limit { .. } => ErrorReason::LimitExceeded,
             EngineError::Busy => ErrorReason::Busy,
             EngineError::Closed => return shutting_down(),

@@ -1,5 +1,7 @@
+use std::collections::HashMap;
+
 use tonic::{Request, Response, Status};
-use windlass_core::WorkerName;
+use windlass_core::{Resource, Resources, WorkerName};
 use windlass_proto::api::v1::{
     DrainWorkerRequest, DrainWorkerResponse, ListWorkersRequest, ListWorkersResponse,
     ResumeWorkerRequest, ResumeWorkerResponse, Worker, fleet_service_server::FleetService,
@@ -9,7 +11,7 @@ use windlass_proto::timestamp;
 
 use crate::{
     engine::{EngineHandle, WorkerView},
-    fleet::{LEASE_TTL, UNREACHABLE_AFTER},
+    fleet::{LEASE_TTL, UNREACHABLE_AFTER, capacity::name},
 };
 
 /// Serves `windlass.api.v1.FleetService`.
@@ -58,7 +60,8 @@ fn worker(view: WorkerView) -> Worker {
         worker: view.name.to_string(),
         state: state.into(),
         labels: view.record.labels.into_iter().collect(),
-        capacity: view.record.capacity.into_iter().collect(),
+        capacity: amounts(&view.capacity, |of| view.capacity.amount(of)),
+        used: amounts(&view.capacity, |of| view.used.amount(of)),
         executors: view.record.executors,
         version: view.record.version,
         last_heartbeat_time: Some(timestamp(view.seen)),
@@ -66,4 +69,11 @@ fn worker(view: WorkerView) -> Worker {
         hostname: view.record.hostname,
         pid: view.record.pid,
     }
+}
+
+/// Amounts of what a worker is known to have.
+fn amounts(capacity: &Resources, amount: impl Fn(Resource<'_>) -> u64) -> HashMap<String, i64> {
+    let known = |of: &Resource<'_>| !matches!(capacity.amount(*of), 0 | u64::MAX);
+    let amount = |of: Resource<'_>| i64::try_from(amount(of)).unwrap_or(i64::MAX);
+    capacity.kinds().filter(known).map(|of| (name(of).to_owned(), amount(of))).collect()
 }

@@ -1,13 +1,15 @@
 mod create;
 pub(crate) mod environment;
 mod fields;
+mod rank;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod view;
+mod waits;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use prost::Message;
 use tokio_stream::wrappers::ReceiverStream;
@@ -103,11 +105,7 @@ impl RunsRpc {
                 states.push(state);
             }
         }
-        if request.labels.len() > MAX_FILTER_LABELS {
-            return Err(invalid("labels", format!("at most {MAX_FILTER_LABELS}")));
-        }
-        let mut labels: Vec<_> = request.labels.clone().into_iter().collect();
-        labels.sort_unstable();
+        let labels = filter_labels(request.labels.clone())?;
         let pipeline = Some(request.pipeline.clone()).filter(|pipeline| !pipeline.is_empty());
         Ok((Filter { pipeline, states, labels }, size))
     }
@@ -150,15 +148,20 @@ impl RunService for RunsRpc {
         &self,
         request: Request<DescribePipelineRequest>,
     ) -> Result<Response<DescribePipelineResponse>, Status> {
-        let (source, _) = fields::source(request.into_inner().source)?;
+        let DescribePipelineRequest { source, module } = request.into_inner();
+        if !module.is_empty() {
+            let snapshot = source.unwrap_or_default().snapshot;
+            return Ok(Response::new(self.compiler.functions(snapshot, module).await?));
+        }
+        let (source, _) = fields::source(source)?;
         Ok(Response::new(self.compiler.describe(source).await?))
     }
 
     async fn rank_runs(
         &self,
-        _: Request<RankRunsRequest>,
+        request: Request<RankRunsRequest>,
     ) -> Result<Response<RankRunsResponse>, Status> {
-        Err(Status::unimplemented("rank_runs"))
+        Ok(Response::new(self.rank(request.into_inner()).await?))
     }
 
     async fn get_pipeline_schema(
@@ -184,6 +187,7 @@ impl RunService for RunsRpc {
             });
             run = completed.await.map_err(|error| internal(&error))?;
         }
+        waits::explain(&self.engine, &mut run).await;
         Ok(Response::new(GetRunResponse { run: Some(run) }))
     }
 
@@ -272,6 +276,16 @@ impl RunService for RunsRpc {
         self.engine.delete(run).await?;
         Ok(Response::new(DeleteRunResponse {}))
     }
+}
+
+/// Labels that a run must have, in order.
+fn filter_labels(labels: HashMap<String, String>) -> Result<Vec<(String, String)>, Status> {
+    if labels.len() > MAX_FILTER_LABELS {
+        return Err(invalid("labels", format!("at most {MAX_FILTER_LABELS}")));
+    }
+    let mut labels: Vec<_> = labels.into_iter().collect();
+    labels.sort_unstable();
+    Ok(labels)
 }
 
 fn run_text(text: String) -> Result<String, Status> {

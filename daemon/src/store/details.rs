@@ -13,7 +13,7 @@ use windlass_proto::timestamp;
 use super::{
     StoreError,
     attempts::{self, AttemptKey, AttemptRow},
-    entries, metrics, needs, results, runs,
+    concurrency, entries, metrics, needs, results, runs,
     steps::StepRow,
 };
 
@@ -40,6 +40,9 @@ pub(crate) fn of_row(conn: &Connection, row: &runs::RunRow) -> Result<Run, Store
     let record =
         runs::record(conn, row.run)?.ok_or(StoreError::Corrupt { what: "run without record" })?;
     let mut run = row.to_api(record);
+    if let Some(reason) = concurrency::why_held(conn, row)? {
+        run.reason = reason;
+    }
     run.metrics = run_metrics(conn, row.run)?;
     Ok(run)
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod attempts;
 mod checkpoint;
+pub(crate) mod concurrency;
 pub(crate) mod details;
 pub(crate) mod entries;
 pub(crate) mod keys;
@@ -11,6 +12,7 @@ pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod names;
 mod needs;
+pub(crate) mod ranking;
 mod readers;
 pub(crate) mod records;
 pub(crate) mod requests;

@@ -118,6 +118,9 @@ fn no_listing_scans_or_sorts() {
         assert!(plan.starts_with("SEARCH"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
+    let plan = concurrency::query_plan(writer.read());
+    assert!(plan.starts_with("SEARCH r USING INDEX runs_by_concurrency"), "{plan}");
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     for plan in live::query_plans(writer.read()) {
         assert!(plan.starts_with("SCAN r USING INDEX runs_live; SEARCH"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");

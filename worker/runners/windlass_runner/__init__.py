@@ -68,8 +68,10 @@ def main(path):
     except AttributeError:
         pass  # no stdout, or one of another kind
     try:
+        if request.target.endswith(".ipynb"):
+            return _run_notebook(request)
         function = _load(request)
-        result = _call(function, _arguments(request), request.target)
+        result = _call(function, _typed(function, _arguments(request), request), request.target)
         if os.getpid() == process:  # a fork that comes back here has nothing to say
             values.keep(result, request)
     except BaseException as error:
@@ -115,6 +117,34 @@ def _load(request):
         raise values.StepError("{} is no function: {!r}".format(request.target, type(function).__name__))
     watch.exempt(function)
     return function
+
+
+def _run_notebook(request):
+    result = _part("notebook").run(request)
+    if result is not None:
+        request.outputs = [[name, "." + name, codec] for name, _, codec in request.outputs]
+        request.metrics_given = request.metrics_given or not request.outputs
+        values.keep(result, request)
+
+
+# Hints that JSON's own values fit as they are, as objects and as text.
+_PLAIN = frozenset((str, int, float, bool, list, dict, object, None, type(None)))
+_PLAIN_NAMES = frozenset(("str", "int", "float", "bool", "list", "dict", "object", "None", "Any"))
+
+
+def _typed(function, arguments, request):
+    """Plain values become dataclasses, models, enums and the like where hints ask for them."""
+    hints = getattr(function, "__annotations__", None)
+    if not hints:
+        return arguments
+    plain = [name for name, codec, _ in request.args if codec in ("", "json") and name in hints]
+    for name in plain:
+        hint = hints[name]
+        known = hint in _PLAIN_NAMES if isinstance(hint, str) else isinstance(hint, type) and hint in _PLAIN
+        if not known:
+            _part("typed").convert(function, arguments, plain)
+            break
+    return arguments
 
 
 def _is_module(path):

@@ -158,7 +158,20 @@ def decode(name, codec, text):
         return _unpickle(name, text)
     if codec == "parquet":
         return _read_parquet(text)
+    if codec == "env":
+        return os.environ[text]
+    if codec == "list":
+        return _read_list(name, text)
     return text  # a file of the user's own format: the function gets its path
+
+
+def _read_list(name, path):
+    """What the instances of a step gave, in their order: `0.json`, `1.pickle`… in a directory."""
+    files = {}
+    for file in os.listdir(path):
+        number, _, codec = file.partition(".")
+        files[int(number)] = (codec, os.path.join(path, file))
+    return [decode(name, codec, file) if codec != "none" else None for _, (codec, file) in sorted(files.items())]
 
 
 def _unpickle(name, path):

@@ -8,8 +8,9 @@ use windlass_proto::{
 };
 
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
+use crate::mask::Masks;
 use crate::step_file;
-use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+use crate::workspace::{ArtifactFact, Captured, Entry, Listing, Prepared as Place, Skipped};
 use prost::Message;
 
 /// Bytes of artifacts that a report names; the change set has all of them.
@@ -46,18 +47,20 @@ pub(super) struct Collected {
 pub(super) async fn collect(
     context: &Context,
     dir: &AttemptDir,
-    task: Task,
-    place: Arc<Place>,
-    succeeded: bool,
+    task: Arc<Task>,
+    (place, succeeded, masks): (Arc<Place>, bool, Option<Arc<Masks>>),
 ) -> Collected {
     let blobs = Arc::clone(&context.blobs);
     let workspaces = Arc::clone(&context.workspaces);
-    let python = context.interpreters.python_result(dir, &task);
+    let mut python = context.interpreters.python_result(dir, &task);
+    if let Some(masks) = &masks {
+        python.outputs.iter_mut().for_each(|(_, json)| *json = masks.json(json));
+    }
     let dir = dir.clone();
     let untouched = place.is_unused();
     let nothing_given = python.outputs.is_empty()
         && !dir.out().exists()
-        && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
+        && Listing::open(&dir.outputs()).and_then(|files| files.is_empty()).unwrap_or(false);
     let work = move || {
         let mut collected = Collected {
             calls: python.calls.clone(),
@@ -72,7 +75,7 @@ pub(super) async fn collect(
         }
         if succeeded {
             let blobs = (!nothing_given).then_some(&*blobs);
-            match outputs(&dir, &task, &python.outputs, blobs) {
+            match outputs(&dir, &task, (&python.outputs, masks.as_ref()), blobs) {
                 Ok(outputs) => collected.outputs = outputs,
                 Err(failure) => collected.spoilt = Some(failure),
             }
@@ -170,11 +173,14 @@ fn skipped(why: crate::workspace::Why) -> &'static str {
     }
 }
 
+/// What a step's function returned, and what is masked in all that it gave.
+type Returned<'a> = (&'a [(String, String)], Option<&'a Arc<Masks>>);
+
 /// Everything the step gave as outputs. None where it is known to have given nothing.
 fn outputs(
     dir: &AttemptDir,
     task: &Task,
-    returned: &[(String, String)],
+    returned: Returned<'_>,
     blobs: Option<&dyn BlobAccess>,
 ) -> Result<Vec<Output>, StartFailure> {
     let given = blobs.map_or_else(|| Ok(BTreeMap::new()), |blobs| given(dir, returned, blobs))?;
@@ -192,7 +198,7 @@ fn outputs(
 /// Files in WINDLASS_OUTPUTS, what its function returned, then lines of WINDLASS_OUT, by name.
 fn given(
     dir: &AttemptDir,
-    returned: &[(String, String)],
+    (returned, masks): Returned<'_>,
     blobs: &dyn BlobAccess,
 ) -> Result<BTreeMap<String, Output>, StartFailure> {
     let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
@@ -201,7 +207,7 @@ fn given(
             "there are two files for the output `{name}` in $WINDLASS_OUTPUTS"
         ))
     };
-    for output in output_files(dir, blobs)? {
+    for output in output_files(dir, masks, blobs)? {
         if let Some(twin) = outputs.insert(output.name.clone(), output) {
             return Err(twins(&twin.name));
         }
@@ -213,6 +219,7 @@ fn given(
         }
     }
     for (name, json) in out_values(dir)? {
+        let json = masks.map_or_else(|| json.clone(), |masks| masks.json(&json));
         let output = json_output(&name, &json, blobs)?;
         outputs.insert(name, output);
     }
@@ -227,6 +234,22 @@ fn json_output(name: &str, json: &str, blobs: &dyn BlobAccess) -> Result<Output,
         .put_bytes(json.as_bytes())
         .map_err(|e| StartFailure::io(&format!("keep the output `{name}`"), e))?;
     Ok(output(name.to_owned(), &digest, json.len() as u64, "json".into()))
+}
+
+/// A JSON output without the secrets in it.
+fn masked_json(
+    path: &std::path::Path,
+    name: &str,
+    masks: &Arc<Masks>,
+    blobs: &dyn BlobAccess,
+) -> Result<Output, StartFailure> {
+    let unreadable = |e| StartFailure::io(&format!("read the output `{name}`"), e);
+    let bytes = step_file::read(path, MAX_CHECKED_JSON + 1).map_err(unreadable)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_CHECKED_JSON {
+        let told = format!("the output `{name}` is too large to be looked through for secrets");
+        return Err(StartFailure::new(told));
+    }
+    json_output(name, &masks.json(&String::from_utf8_lossy(&bytes)), blobs)
 }
 
 fn output(name: String, digest: &Digest, size: u64, codec: String) -> Output {
@@ -250,7 +273,11 @@ fn out_values(dir: &AttemptDir) -> Result<BTreeMap<String, String>, StartFailure
     out_lines::parse(&bytes).map_err(StartFailure::new)
 }
 
-fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>, StartFailure> {
+fn output_files(
+    dir: &AttemptDir,
+    masks: Option<&Arc<Masks>>,
+    blobs: &dyn BlobAccess,
+) -> Result<Vec<Output>, StartFailure> {
     let unreadable = |e| StartFailure::io("read $WINDLASS_OUTPUTS", e);
     let mut outputs = Vec::new();
     for entry in fs::read_dir(dir.outputs()).map_err(unreadable)? {
@@ -269,6 +296,10 @@ fn output_files(dir: &AttemptDir, blobs: &dyn BlobAccess) -> Result<Vec<Output>,
         }
         if !entry.file_type().map_err(unreadable)?.is_file() {
             return Err(bad("is no plain file"));
+        }
+        if let Some(masks) = masks.filter(|_| codec == "json") {
+            outputs.push(masked_json(&entry.path(), name, masks, blobs)?);
+            continue;
         }
         let (digest, size) = blobs
             .take_file(&entry.path())

@@ -16,6 +16,9 @@ const MAX_VARIABLE: usize = 64 << 10;
 /// Largest upstream value that is written into the JSON file of arguments.
 const MAX_INLINE_OUTPUT: u64 = 16 << 20;
 
+/// Longest list of the items of an input.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+
 /// Environment variables by name.
 pub(crate) type Variables = std::collections::BTreeMap<OsString, OsString>;
 
@@ -25,14 +28,46 @@ pub(super) fn write_files(
     task: &Task,
     blobs: &dyn BlobAccess,
 ) -> Result<(), StartFailure> {
-    let params = params_json(&task.args, blobs)?;
+    // Those that are secret reach the step otherwise.
+    let told = task.args.iter().filter(|arg| !task.secret_args.contains(&arg.name));
+    let params = params_json(told, blobs)?;
     record::write(&dir.params(), params.as_bytes())
         .map_err(|e| StartFailure::io("write the arguments", e))?;
     for input in &task.inputs {
         let to = dir.inputs().join(file_name(&input.name, &input.codec));
-        blobs
-            .copy_to(&digest_of(input)?, &to)
-            .map_err(|e| StartFailure::io(&format!("copy the input `{}`", input.name), e))?;
+        let failed = |e| StartFailure::io(&format!("copy the input `{}`", input.name), e);
+        if input.codec == "list" {
+            write_list(input, &to, blobs)?;
+        } else {
+            blobs.copy_to(&digest_of(input)?, &to).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// An item of an output that is kept as a list.
+#[derive(serde::Deserialize)]
+struct Item {
+    digest: String,
+    codec: String,
+}
+
+/// Writes the items of a list into a directory: `0.json`, `1.pickle`…, `2.none` for one without a
+/// value.
+fn write_list(input: &Output, to: &Path, blobs: &dyn BlobAccess) -> Result<(), StartFailure> {
+    let failed = |e| StartFailure::io(&format!("copy the input `{}`", input.name), e);
+    let bad = |e: serde_json::Error| failed(std::io::Error::other(e));
+    let text = blobs.read(&digest_of(input)?, MAX_LIST_BYTES).map_err(failed)?;
+    let items: Vec<Option<Item>> = serde_json::from_slice(&text).map_err(bad)?;
+    std::fs::create_dir(to).map_err(failed)?;
+    for (place, item) in items.into_iter().enumerate() {
+        let Some(Item { digest, codec }) = item else {
+            std::fs::write(to.join(format!("{place}.none")), "").map_err(failed)?;
+            continue;
+        };
+        let output = Output { name: input.name.clone(), digest, ..Output::default() };
+        let to = to.join(file_name(&place.to_string(), &codec));
+        blobs.copy_to(&digest_of(&output)?, &to).map_err(failed)?;
     }
     Ok(())
 }
@@ -48,7 +83,10 @@ fn digest_of(output: &Output) -> Result<Digest, StartFailure> {
 }
 
 /// The arguments as one JSON object. An upstream value that is no JSON is among the inputs only.
-fn params_json(args: &[TaskArg], blobs: &dyn BlobAccess) -> Result<String, StartFailure> {
+fn params_json<'a>(
+    args: impl Iterator<Item = &'a TaskArg>,
+    blobs: &dyn BlobAccess,
+) -> Result<String, StartFailure> {
     let mut text = String::from("{");
     for arg in args {
         let value = match &arg.value {
@@ -97,6 +135,7 @@ pub(super) fn variables(
     }
     env.extend(extra);
     env.extend(task.env.iter().map(|(name, value)| (name.into(), value.into())));
+    limit_threads(&mut env, task);
     env.insert("PWD".into(), cwd.into());
     let attempt = lease.lease.as_ref().and_then(|l| l.attempt.clone()).unwrap_or_default();
     env.insert("WINDLASS_RUN_ID".into(), attempt.run_id.into());
@@ -114,7 +153,36 @@ pub(super) fn variables(
             env.insert(format!("WINDLASS_PARAM_{}", arg.name).into(), text.into());
         }
     }
+    for (name, value) in &task.secrets {
+        env.insert(name.into(), OsString::from_vec(value.to_vec()));
+    }
     env
+}
+
+/// Variables by which libraries learn how many threads they may use.
+const THREADS: [&str; 9] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+];
+
+/// Has libraries use as many threads as the step has cores, where it says how many and neither it
+/// nor its caller has set them.
+fn limit_threads(env: &mut Variables, task: &Task) {
+    let millis = task.resources.as_ref().map_or(0, |resources| resources.cpu_millis);
+    if millis == 0 {
+        return;
+    }
+    let threads = millis.div_ceil(1_000).to_string();
+    for name in THREADS {
+        env.entry(name.into()).or_insert_with(|| threads.clone().into());
+    }
 }
 
 /// A scalar as people write it, or `None` for what has no place in a variable.

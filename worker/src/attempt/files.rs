@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -6,7 +7,10 @@ use std::{
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use windlass_core::LeaseId;
-use windlass_proto::{parse_lease, worker::v1::AttemptLease};
+use windlass_proto::{
+    parse_lease,
+    worker::v1::{AttemptLease, LeaseProof, Task, TaskArg},
+};
 
 use crate::record;
 
@@ -26,6 +30,9 @@ pub(crate) struct Prepared {
     pub(crate) keeper: String,
     /// Where its working directory hangs; none for copies.
     pub(crate) space: Option<PathBuf>,
+    /// Something is to be masked in all that is kept of it.
+    #[serde(default)]
+    pub(crate) masked: bool,
 }
 
 impl AttemptDir {
@@ -50,15 +57,23 @@ impl AttemptDir {
         [self.io(), self.inputs(), self.outputs()].into_iter().try_for_each(fs::create_dir)
     }
 
-    /// Notes down what is about to be started, in the file `lease`: the lease, without the
+    /// Notes down what is about to be started, in the file `lease`: proof and task, without the
     /// caller's variables, and what else a later worker must know. Without it in full nothing of
     /// the attempt can have run.
-    pub(crate) fn keep(&self, lease: &AttemptLease, prepared: &Prepared) -> io::Result<()> {
-        let mut kept = AttemptLease { lease: lease.lease.clone(), task: None };
-        kept.task = lease.task.as_ref().map(|task| windlass_proto::worker::v1::Task {
-            caller_env: std::collections::HashMap::new(),
+    pub(crate) fn keep(
+        &self,
+        proof: Option<&LeaseProof>,
+        task: &Task,
+        prepared: &Prepared,
+    ) -> io::Result<()> {
+        let task = Task {
+            caller_env: HashMap::new(),
+            secrets: HashMap::new(),
+            masks: Vec::new(),
+            args: without(&task.args, &task.secret_args),
             ..task.clone()
-        });
+        };
+        let kept = AttemptLease { lease: proof.cloned(), task: Some(task) };
         // Its length stands before it, for half a message might pass for one; half of the JSON
         // behind it does not.
         let mut bytes = Vec::with_capacity(kept.encoded_len() + 512);
@@ -117,10 +132,14 @@ impl AttemptDir {
     }
 }
 
+/// The arguments but those of these names.
+fn without(args: &[TaskArg], secret: &[String]) -> Vec<TaskArg> {
+    args.iter().filter(|arg| !secret.contains(&arg.name)).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use windlass_core::{AttemptNumber, RunId};
-    use windlass_proto::worker::v1::{LeaseProof, Task};
 
     use super::*;
 
@@ -138,12 +157,11 @@ mod tests {
         let task = Task { snapshot: "ab".into(), ..Task::default() };
         let mut secret = task.clone();
         secret.caller_env.insert("TOKEN".into(), b"hunter2".to_vec().into());
-        let lease = AttemptLease { lease: Some(proof.clone()), task: Some(secret) };
         let prepared = Prepared { argv: vec!["x".into()], ..Prepared::default() };
 
         dir.create().unwrap();
         assert_eq!(dir.kept(), None);
-        dir.keep(&lease, &prepared).unwrap();
+        dir.keep(Some(&proof), &secret, &prepared).unwrap();
 
         let kept = AttemptLease { lease: Some(proof), task: Some(task) };
         assert_eq!(dir.kept(), Some((kept, prepared)));

@@ -77,9 +77,15 @@ impl Interpreters for LocalInterpreters {
         interpreter: &Interpreter,
         cwd: &Path,
     ) -> Result<Vec<OsString>, StartFailure> {
-        let Some(Action::Python(python)) = &task.action else {
-            return Err(StartFailure::new("the task is no Python step"));
+        let target = match &task.action {
+            Some(Action::Python(python)) => &python.target,
+            Some(Action::Notebook(notebook)) => &notebook.path,
+            Some(Action::Run(_) | Action::Script(_) | Action::Command(_)) | None => {
+                return Err(StartFailure::new("the task is no Python step"));
+            }
         };
+        let variables: Vec<String> =
+            task.args.iter().map(|arg| format!("WINDLASS_PARAM_{}", arg.name)).collect();
         let input = |name: &str| task.inputs.iter().find(|input| input.name == name);
         let paths: Vec<PathBuf> = task
             .args
@@ -95,9 +101,13 @@ impl Interpreters for LocalInterpreters {
         let args: Vec<(&str, ArgValue<'_>)> = task
             .args
             .iter()
-            .zip(&paths)
-            .filter_map(|(arg, path)| {
+            .zip(paths.iter().zip(&variables))
+            .filter_map(|(arg, (path, variable))| {
                 let value = match arg.value.as_ref()? {
+                    // Not into a file.
+                    Value::Json(_) if task.secret_args.contains(&arg.name) => {
+                        ArgValue::Variable(variable)
+                    }
                     Value::Json(json) => ArgValue::Json(json),
                     Value::Output(output) => ArgValue::File { codec: &output.codec, path },
                 };
@@ -105,7 +115,7 @@ impl Interpreters for LocalInterpreters {
             })
             .collect();
         let request = StepRequest {
-            target: &python.target,
+            target,
             project: cwd,
             args: &args,
             outputs: &task.outputs,
@@ -119,7 +129,7 @@ impl Interpreters for LocalInterpreters {
     }
 
     fn python_result(&self, dir: &AttemptDir, task: &Task) -> PythonResult {
-        if !matches!(task.action, Some(Action::Python(_))) {
+        if !matches!(task.action, Some(Action::Python(_) | Action::Notebook(_))) {
             return PythonResult::default();
         }
         let found = runner::collect(&StepFiles::new(&dir.io()));

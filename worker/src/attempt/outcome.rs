@@ -19,10 +19,14 @@ pub(super) struct Verdict {
     pub(super) end: AttemptEnd,
 }
 
-/// Judges an execution that came to its end; `timeout` is the limit it had.
-pub(super) fn judge(end: &End, timeout: Option<Duration>, now: Timestamp) -> Verdict {
+/// Judges an execution that came to its end, with the limits of time and memory that it had.
+pub(super) fn judge(
+    end: &End,
+    (timeout, memory): (Option<Duration>, Option<u64>),
+    now: Timestamp,
+) -> Verdict {
     match end {
-        End::Ended(record) => judge_record(record, timeout),
+        End::Ended(record) => judge_record(record, timeout, memory),
         End::Lost => Verdict {
             state: AttemptState::Lost,
             end: AttemptEnd {
@@ -35,7 +39,7 @@ pub(super) fn judge(end: &End, timeout: Option<Duration>, now: Timestamp) -> Ver
     }
 }
 
-fn judge_record(record: &ExitRecord, timeout: Option<Duration>) -> Verdict {
+fn judge_record(record: &ExitRecord, timeout: Option<Duration>, memory: Option<u64>) -> Verdict {
     use AttemptState::{Cancelled, Failed, Lost, Oom, Succeeded, TimedOut};
     let (state, reason, message) = match (&record.outcome, record.stopped) {
         (Outcome::NotStarted(why), _) => (Failed, EndReason::StartError, why.clone()),
@@ -43,6 +47,11 @@ fn judge_record(record: &ExitRecord, timeout: Option<Duration>) -> Verdict {
         (_, Some(StopCause::TimedOut)) => {
             let limit = timeout.map(|t| format!(" {}", duration(t))).unwrap_or_default();
             (TimedOut, EndReason::Timeout, format!("ran longer than its limit{limit}"))
+        }
+        (_, Some(StopCause::OverMemory)) => {
+            let (limit, peak) =
+                (mebibytes(memory.unwrap_or_default()), mebibytes(record.peak_memory_bytes));
+            (Oom, EndReason::Oom, format!("took more memory than its limit {limit}: peak {peak}"))
         }
         (_, Some(StopCause::KeeperLeft)) => {
             (Lost, EndReason::Lost, "the keeper was told to leave and killed it".to_owned())
@@ -131,6 +140,10 @@ impl Verdict {
     }
 }
 
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
 fn duration(time: Duration) -> String {
     if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{time:?}") }
 }
@@ -195,6 +208,12 @@ mod tests {
                 "limit 5 s",
             ),
             (
+                record(Signalled(9), Some(StopCause::OverMemory), false),
+                AttemptState::Oom,
+                EndReason::Oom,
+                "limit 2 MiB: peak 3 MiB",
+            ),
+            (
                 record(Signalled(9), Some(StopCause::KeeperLeft), false),
                 AttemptState::Lost,
                 EndReason::Lost,
@@ -209,7 +228,7 @@ mod tests {
             (End::Lost, AttemptState::Lost, EndReason::Lost, "keeper"),
         ];
         for (end, state, reason, part) in table {
-            let verdict = judge(&end, Some(Duration::from_secs(5)), Timestamp(7));
+            let verdict = judge(&end, (Some(Duration::from_secs(5)), Some(2 << 20)), Timestamp(7));
             assert_eq!((verdict.state, verdict.end.reason()), (state, reason), "{end:?}");
             assert!(verdict.end.message.contains(part), "{}", verdict.end.message);
         }

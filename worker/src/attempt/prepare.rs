@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     executor::Job,
+    mask::Masks,
     workspace::{Prepared as Place, Workspaces},
 };
 
@@ -29,8 +30,8 @@ pub(super) async fn make_ready(
     context: &Context,
     lease_id: LeaseId,
     dir: &AttemptDir,
-    lease: &AttemptLease,
-    (place, system): (Arc<Place>, &SystemLog),
+    (lease, bare): (&AttemptLease, &Task),
+    (place, system, masks): (Arc<Place>, &SystemLog, Option<&Arc<Masks>>),
 ) -> Result<Ready, StartFailure> {
     let task = lease.task.as_ref().ok_or_else(|| StartFailure::new("a lease without a task"))?;
     let sources = sources(&place);
@@ -44,7 +45,7 @@ pub(super) async fn make_ready(
     let interpreter = context.interpreters.resolve(task, needed, &sources, system).await?;
     let env = contract::variables(dir, lease, interpreter.env.clone(), &place.cwd);
     let argv = match &task.action {
-        Some(Action::Python(_)) => {
+        Some(Action::Python(_) | Action::Notebook(_)) => {
             context.interpreters.python_command(dir, task, &interpreter, &place.cwd)?
         }
         Some(Action::Run(shell)) => command::shell(&shell.script, &env),
@@ -52,43 +53,47 @@ pub(super) async fn make_ready(
             command::script(&script.argv, &sources, &place.cwd, &interpreter.executable)?
         }
         Some(Action::Command(command)) => command.argv.iter().map(Into::into).collect(),
-        Some(Action::Notebook(_)) | None => {
-            return Err(StartFailure::new("the task has no action that this worker knows"));
-        }
+        None => return Err(StartFailure::new("the task has no action that this worker knows")),
     };
     let prepared = Prepared {
-        argv: argv.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        argv: argv.iter().map(|word| masked(masks, &word.to_string_lossy())).collect(),
+        masked: masks.is_some(),
         environment_digest: interpreter.environment_digest,
         keeper: context.executor.keeper().await,
         space: place.space.clone(),
     };
-    dir.keep(lease, &prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
+    dir.keep(lease.lease.as_ref(), bare, &prepared)
+        .map_err(|e| StartFailure::io("note down what is started", e))?;
     let job = job(lease_id, dir, task, (argv, env), &place)?;
     Ok(Ready { job, prepared })
+}
+
+/// A text as it may be kept.
+pub(super) fn masked(masks: Option<&Arc<Masks>>, text: &str) -> String {
+    masks.map_or_else(|| text.to_owned(), |masks| masks.text(text))
 }
 
 /// Makes directory, files of the contract and working directory: steps 1 and 2 of an attempt.
 pub(super) async fn lay_out(
     context: &Context,
     dir: &AttemptDir,
-    lease: &AttemptLease,
+    task: Arc<Task>,
 ) -> Result<Place, StartFailure> {
     let (blobs, workspaces) = (Arc::clone(&context.blobs), Arc::clone(&context.workspaces));
-    let view = lease.task.as_ref().map(|task| Seen::view(&task.snapshot, &task.layers));
-    let has_inputs = lease.task.as_ref().is_some_and(|task| !task.inputs.is_empty());
-    let (dir, lease) = (dir.clone(), lease.clone());
+    let view = Seen::view(&task.snapshot, &task.layers);
+    let has_inputs = !task.inputs.is_empty();
+    let dir = dir.clone();
     let work = move || {
         if !workspaces.recycle(dir.root()) {
             dir.create().map_err(|e| StartFailure::io("make the attempt's directory", e))?;
         }
-        let task = lease.task.unwrap_or_default();
         contract::write_files(&dir, &task, &*blobs as &dyn BlobAccess)?;
         let (snapshot, layers) = digests(&task)?;
         workspaces
             .prepare(snapshot, &layers, dir.root())
             .map_err(|error| StartFailure::caused(&error))
     };
-    if !has_inputs && view.is_some_and(|view| context.seen.contains(view)) {
+    if !has_inputs && context.seen.contains(view) {
         // A few small files; not worth a thread.
         return work();
     }
@@ -96,7 +101,7 @@ pub(super) async fn lay_out(
         .await
         .unwrap_or_else(|error| Err(StartFailure::internal(error.to_string())))?;
     // Copies cost the same every time.
-    if let Some(view) = view.filter(|_| place.mount.is_some()) {
+    if place.mount.is_some() {
         context.seen.note(view);
     }
     Ok(place)
@@ -152,7 +157,15 @@ fn job(
         overlay,
         timeout: timeout(task),
         grace: grace(task),
+        masks: task.masks.iter().map(|text| text.to_vec()).collect(),
+        memory: memory_limit(task),
     })
+}
+
+/// Most memory that the task's tree may take.
+pub(super) fn memory_limit(task: &Task) -> Option<u64> {
+    let bytes = task.resources.as_ref().map_or(0, |resources| resources.memory_bytes);
+    (bytes > 0).then_some(bytes)
 }
 
 /// How long the task may run.

@@ -26,12 +26,14 @@ use super::{
 };
 use crate::{
     executor::{End, Progress},
+    mask::Masks,
     session::{LogSizes, Refused},
     workspace::Prepared as Place,
 };
 
-/// An attempt that still runs after this long is reported as running; most end before.
-const RUNNING_AFTER: Duration = Duration::from_millis(50);
+/// An attempt that still runs after this long is reported as running, which is a commit of its own.
+/// Most end before, those of a small Python function among them.
+const RUNNING_AFTER: Duration = Duration::from_millis(150);
 
 /// How often the metrics file of a running attempt is read.
 const METRICS_EVERY: Duration = Duration::from_millis(200);
@@ -49,9 +51,14 @@ pub(crate) enum From {
 struct Attempt<'a> {
     context: &'a Context,
     held: &'a Held,
-    task: Task,
+    /// Without the caller's variables, which only its start needs.
+    task: Arc<Task>,
     dir: AttemptDir,
     system: SystemLog,
+    /// What must not stand in anything that is kept or sent of it.
+    masks: Option<Arc<Masks>>,
+    /// Its masks were known once and are not any more: what it left cannot be looked through.
+    blind: bool,
     /// Its working directory, once there is one; kept until the attempt is forgotten.
     place: Mutex<Option<Arc<Place>>>,
 }
@@ -65,17 +72,33 @@ type Side<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub(crate) async fn run(
     context: &Context,
     held: &Held,
-    from: From,
+    mut from: From,
     wants_next: impl Fn() -> bool,
 ) -> Vec<AttemptLease> {
     let dir = AttemptDir::new(&context.work, held.lease);
-    let system = SystemLog::new(dir.log("system"), held.lease, Arc::clone(&context.daemon));
-    context.daemon.log_open(&held.proof, held.lease, &dir);
-    let task = match &from {
-        From::Lease(lease) => lease.task.clone().unwrap_or_default(),
-        From::Found(found) => found.task.clone(),
+    let (task, texts, masked) = match &mut from {
+        From::Lease(lease) => {
+            let task = lease.task.as_mut().map(bare).unwrap_or_default();
+            let texts: Vec<Vec<u8>> = task.masks.iter().map(|text| text.to_vec()).collect();
+            (task, texts, false)
+        }
+        From::Found(found) => {
+            let texts = found.end.borrow().masks.clone();
+            (std::mem::take(&mut found.task), texts, found.prepared.masked)
+        }
     };
-    let attempt = Attempt { context, held, task, dir, system, place: Mutex::default() };
+    let task = Arc::new(task);
+    let masks = Masks::of(&texts).unwrap_or_else(|error| {
+        // The keeper refuses to start what it cannot mask.
+        tracing::error!(%error, "secrets cannot be looked for");
+        None
+    });
+    let blind = masks.is_none() && (masked || !texts.is_empty());
+    let system =
+        SystemLog::new(dir.log("system"), held.lease, Arc::clone(&context.daemon), masks.clone());
+    context.daemon.log_open(&held.proof, held.lease, &dir);
+    let attempt =
+        Attempt { context, held, task, dir, system, masks, blind, place: Mutex::default() };
     let report = Box::pin(attempt.execute(from)).await;
     let mut leases = Vec::new();
     if let Some(mut report) = report {
@@ -84,6 +107,14 @@ pub(crate) async fn run(
     }
     attempt.clean_up();
     leases
+}
+
+/// A copy without the caller's variables: there are dozens, and nobody needs them twice.
+fn bare(task: &mut Task) -> Task {
+    let variables = std::mem::take(&mut task.caller_env);
+    let bare = task.clone();
+    task.caller_env = variables;
+    bare
 }
 
 impl Attempt<'_> {
@@ -140,15 +171,18 @@ impl Attempt<'_> {
             return None;
         }
         let now = (self.context.clock)();
-        let mut verdict = outcome::judge(&end, prepare::timeout(&self.task), now);
+        let limits = (prepare::timeout(&self.task), prepare::memory_limit(&self.task));
+        let mut verdict = outcome::judge(&end, limits, now);
         self.held.set_state(verdict.state);
         let collected = match place {
             Some(place) => {
                 let succeeded = verdict.is_success();
-                collect::collect(self.context, &self.dir, self.task.clone(), place, succeeded).await
+                let work = (place, succeeded, self.masks.clone());
+                collect::collect(self.context, &self.dir, Arc::clone(&self.task), work).await
             }
             None => Collected::default(),
         };
+        let collected = self.masked(collected);
         self.settle_verdict(&mut verdict, &collected);
         let points = self.last_points(&mut metrics).await;
         self.report(verdict, prepared, Some((collected, points, end))).await
@@ -163,7 +197,8 @@ impl Attempt<'_> {
             self.system.say(&failure.message);
             Some(outcome::not_started(&failure, (self.context.clock)()))
         };
-        let place = prepare::lay_out(self.context, &self.dir, lease).await.map_err(not_started)?;
+        let task = Arc::clone(&self.task);
+        let place = prepare::lay_out(self.context, &self.dir, task).await.map_err(not_started)?;
         let place = Arc::new(place);
         self.keep_place(Some(&place));
         let mut control = self.held.control();
@@ -177,8 +212,8 @@ impl Attempt<'_> {
                 self.context,
                 self.held.lease,
                 &self.dir,
-                lease,
-                (Arc::clone(&place), &self.system),
+                (lease, &self.task),
+                (Arc::clone(&place), &self.system, self.masks.as_ref()),
             ) => ready.map_err(not_started)?,
         };
         self.held.set_started();
@@ -309,6 +344,24 @@ impl Attempt<'_> {
         }
     }
 
+    /// What was collected as it may be kept.
+    fn masked(&self, mut collected: Collected) -> Collected {
+        if self.blind {
+            let why = "the run's secrets are not known any more, so what it left is not kept";
+            return Collected { spoilt: Some(StartFailure::new(why)), ..Collected::default() };
+        }
+        let Some(masks) = &self.masks else { return collected };
+        for call in &mut collected.calls {
+            call.args_json = masks.json(&call.args_json);
+            call.error = masks.text(&call.error);
+        }
+        collected.hints.iter_mut().for_each(|hint| *hint = masks.text(hint));
+        if let Some(failure) = &mut collected.spoilt {
+            failure.message = masks.text(&failure.message);
+        }
+        collected
+    }
+
     fn settle_verdict(&self, verdict: &mut Verdict, collected: &Collected) {
         if let Some(failure) = &collected.spoilt {
             self.system.say(&failure.message);
@@ -340,6 +393,7 @@ impl Attempt<'_> {
         }
         let size = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
         let mut end = verdict.end;
+        end.message = prepare::masked(self.masks.as_ref(), &end.message);
         end.end_time.get_or_insert_with(|| timestamp((self.context.clock)()));
         Some(ReportAttemptRequest {
             lease: Some(self.held.proof.clone()),

@@ -8,7 +8,7 @@ use std::{
 use windlass_core::LeaseId;
 use windlass_proto::common::v1::LogStream;
 
-use crate::session::Daemon;
+use crate::{mask::Masks, session::Daemon};
 
 /// What Windlass itself says about an attempt, for people: a log like stdout and stderr.
 #[derive(Clone)]
@@ -20,18 +20,26 @@ struct Shared {
     path: PathBuf,
     lease: LeaseId,
     daemon: Arc<dyn Daemon>,
+    masks: Option<Arc<Masks>>,
     /// Opened with the first line, behind what an earlier worker said.
     file: Mutex<Option<File>>,
 }
 
 impl SystemLog {
-    pub(super) fn new(path: PathBuf, lease: LeaseId, daemon: Arc<dyn Daemon>) -> Self {
-        Self { shared: Arc::new(Shared { path, lease, daemon, file: Mutex::default() }) }
+    /// A log at `path`; what `masks` know does not come into it.
+    pub(super) fn new(
+        path: PathBuf,
+        lease: LeaseId,
+        daemon: Arc<dyn Daemon>,
+        masks: Option<Arc<Masks>>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { path, lease, daemon, masks, file: Mutex::default() }) }
     }
 
     /// Adds a line.
     pub(crate) fn say(&self, line: &str) {
-        let Shared { path, lease, daemon, file } = &*self.shared;
+        let Shared { path, lease, daemon, masks, file } = &*self.shared;
+        let line = &super::prepare::masked(masks.as_ref(), line);
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let result = (|| {
             let file = match &mut *file {

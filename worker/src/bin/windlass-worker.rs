@@ -75,6 +75,7 @@ fn config(args: Vec<OsString>) -> Result<WorkerConfig, Failure> {
     let mut slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut socket: Option<PathBuf> = None;
     let mut workspace_mode = None;
+    let mut offers = std::collections::BTreeMap::new();
     let mut args = args.into_iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{} needs a value", flag.display()));
@@ -83,6 +84,10 @@ fn config(args: Vec<OsString>) -> Result<WorkerConfig, Failure> {
             Some("--home") => home = Some(value()?.into()),
             Some("--name") => name = text(value()?)?,
             Some("--slots") => slots = text(value()?)?.parse()?,
+            Some("--offer") => {
+                let (name, amount) = windlass_worker::parse_offer(&text(value()?)?)?;
+                offers.insert(name, amount);
+            }
             Some("--socket") => socket = Some(value()?.into()),
             Some("--workspace") => workspace_mode = Some(text(value()?)?),
             _ => return Err(format!("unknown argument {}", flag.display()).into()),
@@ -97,6 +102,7 @@ fn config(args: Vec<OsString>) -> Result<WorkerConfig, Failure> {
         home,
         name,
         slots: u32::try_from(slots)?,
+        offers,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname,
         keeper: KeeperCommand { program: env::current_exe()?, args: vec!["keeper".into()] },

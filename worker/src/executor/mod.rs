@@ -28,6 +28,10 @@ pub(crate) struct Job {
     pub(crate) timeout: Option<Duration>,
     /// Between TERM and KILL when the time is over.
     pub(crate) grace: Duration,
+    /// Texts that must be masked in its output.
+    pub(crate) masks: Vec<Vec<u8>>,
+    /// Most bytes of memory of its whole tree.
+    pub(crate) memory: Option<u64>,
 }
 
 /// Where an execution stands; the newest state is all that counts.
@@ -39,6 +43,8 @@ pub(crate) struct Progress {
     /// Sizes of stdout and stderr in the spool.
     pub(crate) sizes: [u64; 2],
     pub(crate) end: Option<End>,
+    /// Of an attempt that was adopted: what is masked in its output.
+    pub(crate) masks: Vec<Vec<u8>>,
 }
 
 /// How an execution ended.

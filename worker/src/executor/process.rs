@@ -101,6 +101,8 @@ impl Executor for ProcessExecutor {
             overlay: job.overlay,
             timeout_millis: job.timeout.map_or(0, |limit| millis(limit).max(1)),
             grace_millis: millis(job.grace),
+            masks: job.masks,
+            memory_bytes: job.memory.unwrap_or_default(),
         };
         self.order(Order::Start(start)).await;
         receiver
@@ -190,6 +192,7 @@ impl Shared {
                 progress.pid = started.pid;
                 progress.start_micros = Some(started.start_micros);
                 progress.sizes = [known.stdout_bytes, known.stderr_bytes];
+                progress.masks = known.masks;
                 progress.end = known.ended.as_ref().and_then(|ended| end_of(&ended.record));
             });
         }

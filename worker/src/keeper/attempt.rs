@@ -1,8 +1,10 @@
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Child,
+    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,8 +20,9 @@ use super::{
     protocol::{Ended, Grew, Known, STREAMS, Start, Started},
     spawn,
     spool::Spool,
+    watched::Watched,
 };
-use crate::workspace::Overlay;
+use crate::{mask::Masks, workspace::Overlay};
 
 /// How long an attempt whose main process has ended is waited for: for its strays to die, and for
 /// whoever holds its output open.
@@ -51,12 +54,15 @@ pub(super) struct Attempt {
     oom_kills_before: u64,
     pub(super) phase: Phase,
     mounted: Option<Mounted>,
+    masks: Vec<Vec<u8>>,
+    /// Most bytes of memory of the whole tree.
+    memory_limit: Option<u64>,
 }
 
 pub(super) enum Phase {
     Running {
         child: Child,
-        pidfd: OwnedFd,
+        pidfd: Watched<OwnedFd>,
     },
     /// The main process is gone; strays and pipes may not be.
     Ending {
@@ -78,14 +84,23 @@ pub(super) struct Stopping {
 
 impl Attempt {
     /// Mounts, starts the process, and takes its pipes. The error is a text for people.
-    pub(super) fn start(start: Start, now: Instant, start_micros: i64) -> Result<Self, String> {
+    pub(super) fn start(
+        start: Start,
+        epoll: &Rc<OwnedFd>,
+        now: Instant,
+        start_micros: i64,
+    ) -> Result<Self, String> {
         let dir = super::protocol::to_path(&start.dir);
         let mounted = Mounted::new(&start.overlay)?;
         let limit = (start.timeout_millis > 0).then(|| Duration::from_millis(start.timeout_millis));
         let grace = Duration::from_millis(start.grace_millis);
         let (lease, marker) = (start.lease.clone(), forest::marker(&dir));
+        let memory_limit = Some(start.memory_bytes).filter(|bytes| *bytes > 0);
+        let texts = start.masks.clone();
+        let masks =
+            Masks::of(&texts).map_err(|error| format!("cannot mask its output: {error}"))?;
         let begun = spawn::spawn(start).and_then(|mut child| {
-            Self::take_pipes(&dir, &mut child)
+            Self::take_pipes(&dir, &mut child, (epoll, masks.as_ref()))
                 .map(|taken| (child, taken))
                 .map_err(|error| format!("failed to take the process in hand: {error}"))
         });
@@ -113,19 +128,26 @@ impl Attempt {
             oom_kills_before: 0,
             phase: Phase::Running { child, pidfd },
             mounted,
+            masks: texts,
+            memory_limit,
         })
     }
 
-    fn take_pipes(dir: &std::path::Path, child: &mut Child) -> io::Result<(OwnedFd, [Spool; 2])> {
+    fn take_pipes(
+        dir: &Path,
+        child: &mut Child,
+        (epoll, masks): (&Rc<OwnedFd>, Option<&Arc<Masks>>),
+    ) -> io::Result<(Watched<OwnedFd>, [Spool; 2])> {
         let taken = (|| {
             let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
                 return Err(io::ErrorKind::BrokenPipe.into());
             };
             let spools = [
-                Spool::new(dir.join(STREAMS[0]), stdout.into())?,
-                Spool::new(dir.join(STREAMS[1]), stderr.into())?,
+                Spool::new(dir.join(STREAMS[0]), stdout.into(), epoll, masks)?,
+                Spool::new(dir.join(STREAMS[1]), stderr.into(), epoll, masks)?,
             ];
-            Ok((pidfd_open(Pid::from_child(child), PidfdFlags::empty())?, spools))
+            let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+            Ok((Watched::new(pidfd, epoll), spools))
         })();
         if taken.is_err() {
             kill_process_group(Pid::from_child(child), Signal::KILL).ok();
@@ -288,6 +310,20 @@ impl Attempt {
             stdout_bytes: self.told[0],
             stderr_bytes: self.told[1],
             ended: self.ended(),
+            masks: self.masks.clone(),
+        }
+    }
+
+    /// True where the tree has a limit of memory, so that it is looked at often.
+    pub(super) fn is_limited(&self) -> bool {
+        self.memory_limit.is_some() && self.is_running()
+    }
+
+    /// Notes how much memory the tree has now; over its limit it is killed.
+    pub(super) fn note_memory(&mut self, bytes: u64, now: Instant) {
+        self.peak_bytes = self.peak_bytes.max(bytes);
+        if self.memory_limit.is_some_and(|limit| bytes > limit) && self.is_running() {
+            self.begin_stop(StopCause::OverMemory, now);
         }
     }
 }

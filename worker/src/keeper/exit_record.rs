@@ -47,6 +47,8 @@ pub(crate) enum StopCause {
     TimedOut,
     /// The keeper left.
     KeeperLeft,
+    /// Its tree took more memory than it may.
+    OverMemory,
 }
 
 impl ExitRecord {

@@ -9,6 +9,7 @@ use std::{
     fs::File,
     os::unix::ffi::OsStrExt,
     path::Path,
+    time::Instant,
 };
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
@@ -162,7 +163,7 @@ impl Forest {
     }
 
     /// Looks at every running attempt's tree: remembers who is in it, and its memory.
-    pub(super) fn sample(&mut self, attempts: &mut Attempts) {
+    pub(super) fn sample(&mut self, attempts: &mut Attempts, now: Instant) {
         let mut memory: HashMap<u64, u64> = HashMap::new();
         let mut seen = HashMap::new();
         let mut roots: Vec<(u64, Pid)> =
@@ -181,7 +182,7 @@ impl Forest {
         self.known = seen;
         for (serial, bytes) in memory {
             if let Some(attempt) = attempts.get_mut(&serial) {
-                attempt.peak_bytes = attempt.peak_bytes.max(bytes);
+                attempt.note_memory(bytes, now);
             }
         }
     }

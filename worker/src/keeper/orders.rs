@@ -39,7 +39,7 @@ impl Keeper {
         }
         let (lease, dir) = (start.lease.clone(), to_path(&start.dir));
         let start_micros = (self.config.clock)().0;
-        let mut attempt = match Attempt::start(start, Instant::now(), start_micros) {
+        let mut attempt = match Attempt::start(start, &self.epoll, Instant::now(), start_micros) {
             Ok(attempt) => attempt,
             Err(message) => {
                 let record = ExitRecord::not_started(lease_name(&lease), message, start_micros);
@@ -101,5 +101,6 @@ fn refused(lease: &[u8], record: &[u8]) -> Known {
         stdout_bytes: 0,
         stderr_bytes: 0,
         ended: Some(Ended { lease, record: record.to_vec() }),
+        masks: Vec::new(),
     }
 }

@@ -68,6 +68,12 @@ pub(crate) struct Start {
     /// Between TERM and KILL when the time is over.
     #[prost(uint64, tag = "8")]
     pub(crate) grace_millis: u64,
+    /// Texts that must be masked in its output.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub(crate) masks: Vec<Vec<u8>>,
+    /// Most bytes of memory of its whole tree; 0: no limit.
+    #[prost(uint64, tag = "10")]
+    pub(crate) memory_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -152,6 +158,9 @@ pub(crate) struct Known {
     /// Set where it has ended.
     #[prost(message, optional, tag = "4")]
     pub(crate) ended: Option<Ended>,
+    /// Texts that are masked in its output, and must be in what else is kept of it.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub(crate) masks: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,9 +3,10 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::{fs::MetadataExt, net::UnixListener},
     },
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,9 @@ use crate::workspace::Overlay;
 
 /// How often the trees of running attempts are looked at.
 const SAMPLE: Duration = Duration::from_millis(250);
+
+/// The same while one of them has a limit of memory.
+const SAMPLE_LIMITED: Duration = Duration::from_millis(50);
 
 /// How often an attempt that is ending, or being killed, is looked at.
 const SETTLE: Duration = Duration::from_millis(1);
@@ -67,7 +71,7 @@ pub(super) struct Keeper {
     pub(super) id: String,
     /// The work directory, open so that one made anew in its place is another.
     work: File,
-    epoll: std::os::fd::OwnedFd,
+    pub(super) epoll: Rc<OwnedFd>,
     listener: UnixListener,
     signals: SignalFd,
     connection: Option<Connection>,
@@ -108,7 +112,7 @@ impl Keeper {
             work: File::open(&config.work).map_err(setup)?,
             forest: Forest::new(getpid(), &config.work.join("attempts")),
             config,
-            epoll,
+            epoll: Rc::new(epoll),
             listener,
             signals,
             connection: None,
@@ -346,7 +350,12 @@ impl Keeper {
             self.forest.signal_attempt(serial, signal, &mut self.attempts);
         }
         let running = self.attempts.values().any(|a| !a.has_ended());
-        let interval = if running { SAMPLE } else { LOOK_ROUND };
+        let limited = self.attempts.values().any(Attempt::is_limited);
+        let interval = match (limited, running) {
+            (true, _) => SAMPLE_LIMITED,
+            (false, true) => SAMPLE,
+            (false, false) => LOOK_ROUND,
+        };
         if now - self.sampled_at < interval {
             return;
         }
@@ -371,7 +380,7 @@ impl Keeper {
     fn look(&mut self, now: Instant) {
         self.busy_at = now;
         self.forest.sweep(&mut self.attempts);
-        self.forest.sample(&mut self.attempts);
+        self.forest.sample(&mut self.attempts, now);
         self.oom_kills = self.oom_kills.max(procfs::oom_kills());
         let held = |(&serial, a): (&u64, &Attempt)| {
             (0..2).filter(|&i| a.spools[i].may_go_on()).map(|i| (serial, i)).collect::<Vec<_>>()

@@ -3,12 +3,17 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    rc::Rc,
+    sync::Arc,
 };
 
+use crate::mask::{Masker, Masks};
 use rustix::{
     fs::{FallocateFlags, OFlags, fallocate, fcntl_setfl},
     pipe::fcntl_setpipe_size,
 };
+
+use super::watched::Watched;
 
 /// Block in which pipes are read.
 pub(super) const BLOCK: usize = 64 << 10;
@@ -28,7 +33,7 @@ const MIN_PUNCH: u64 = 1 << 20;
 /// One of an attempt's output streams: a pipe that is read into a file.
 pub(super) struct Spool {
     path: PathBuf,
-    pipe: Option<File>,
+    pipe: Option<Watched<File>>,
     /// Made with the first byte.
     file: Option<File>,
     size: u64,
@@ -38,6 +43,9 @@ pub(super) struct Spool {
     unwritten: Vec<u8>,
     lost: u64,
     wide: bool,
+    masker: Option<Masker>,
+    /// Masked, on its way to the file.
+    masked: Vec<u8>,
 }
 
 /// Why a spool stopped reading.
@@ -55,11 +63,17 @@ pub(super) enum Pumped {
 
 impl Spool {
     /// Reads `pipe` without ever blocking on it.
-    pub(super) fn new(path: PathBuf, pipe: OwnedFd) -> io::Result<Self> {
+    /// What it reads is masked where there are masks.
+    pub(super) fn new(
+        path: PathBuf,
+        pipe: OwnedFd,
+        epoll: &Rc<OwnedFd>,
+        masks: Option<&Arc<Masks>>,
+    ) -> io::Result<Self> {
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         Ok(Self {
             path,
-            pipe: Some(File::from(pipe)),
+            pipe: Some(Watched::new(File::from(pipe), epoll)),
             file: None,
             size: 0,
             durable: 0,
@@ -67,6 +81,8 @@ impl Spool {
             unwritten: Vec::new(),
             lost: 0,
             wide: false,
+            masker: masks.map(|masks| Masker::new(Arc::clone(masks))),
+            masked: Vec::new(),
         })
     }
 
@@ -110,10 +126,10 @@ impl Spool {
                 return Pumped::Held;
             }
             let Some(pipe) = &mut self.pipe else { return Pumped::Closed };
-            match pipe.read(block) {
+            match pipe.fd.read(block) {
                 Ok(0) => {
                     self.pipe = None;
-                    return Pumped::Closed;
+                    return if self.finish_masking() { Pumped::Closed } else { Pumped::Held };
                 }
                 Ok(len) => {
                     if len == block.len() && !self.wide {
@@ -121,7 +137,7 @@ impl Spool {
                         // Refused where the user has too many; the pipe then stays as it is.
                         fcntl_setpipe_size(&*pipe, BUSY_PIPE).ok();
                     }
-                    if !self.append(&block[..len]) {
+                    if !self.take(&block[..len]) {
                         return Pumped::Held;
                     }
                     if len < block.len() / 2 {
@@ -138,6 +154,25 @@ impl Spool {
             }
         }
         Pumped::More
+    }
+
+    /// Masks `bytes` where there is something to mask, and writes them.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        let Some(masker) = &mut self.masker else { return self.append(bytes) };
+        let mut masked = std::mem::take(&mut self.masked);
+        masker.push(bytes, &mut masked);
+        let written = self.append(&masked);
+        masked.clear();
+        self.masked = masked;
+        written
+    }
+
+    /// Writes what was held back as the possible beginning of a secret.
+    fn finish_masking(&mut self) -> bool {
+        let Some(mut masker) = self.masker.take() else { return true };
+        let mut rest = Vec::new();
+        masker.finish(&mut rest);
+        self.append(&rest)
     }
 
     /// Writes `bytes`, keeping what did not fit; false where something is left.
@@ -199,9 +234,27 @@ impl Spool {
         self.pipe.is_some() && self.size < self.durable.saturating_add(MAX_BACKLOG)
     }
 
+    /// Bytes that lie in the pipe and for which there is no room.
+    fn count_unread(&mut self) -> u64 {
+        let Some(pipe) = self.pipe.as_mut().filter(|_| !self.unwritten.is_empty()) else {
+            return 0;
+        };
+        let mut block = [0; 4096];
+        let mut unread = 0;
+        while unread <= BUSY_PIPE {
+            match pipe.fd.read(&mut block) {
+                Ok(len @ 1..) => unread += len,
+                Ok(0) | Err(_) => break,
+            }
+        }
+        u64::try_from(unread).unwrap_or_default()
+    }
+
     /// Reads no more. What could not be written is counted as lost.
     pub(super) fn close(&mut self) {
         self.write_rest();
+        self.finish_masking();
+        self.lost += self.count_unread();
         self.lost += u64::try_from(self.unwritten.len()).unwrap_or_default();
         self.unwritten.clear();
         self.pipe = None;
@@ -212,13 +265,17 @@ impl Spool {
 mod tests {
     use std::{fs, io::Write};
 
-    use rustix::pipe::{PipeFlags, pipe_with};
+    use rustix::{
+        event::epoll,
+        pipe::{PipeFlags, pipe_with},
+    };
 
     use super::*;
 
     fn spool(dir: &tempfile::TempDir) -> (Spool, File) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        (Spool::new(dir.path().join("stdout"), read).unwrap(), File::from(write))
+        let epoll = Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+        (Spool::new(dir.path().join("stdout"), read, &epoll, None).unwrap(), File::from(write))
     }
 
     #[test]

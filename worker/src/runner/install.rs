@@ -14,6 +14,8 @@ const FILES: &[(&str, &str)] = &[
     ("windlass_runner/__init__.py", include_str!("../../runners/windlass_runner/__init__.py")),
     ("windlass_runner/failure.py", include_str!("../../runners/windlass_runner/failure.py")),
     ("windlass_runner/instrument.py", include_str!("../../runners/windlass_runner/instrument.py")),
+    ("windlass_runner/notebook.py", include_str!("../../runners/windlass_runner/notebook.py")),
+    ("windlass_runner/typed.py", include_str!("../../runners/windlass_runner/typed.py")),
     ("windlass_runner/values.py", include_str!("../../runners/windlass_runner/values.py")),
     ("windlass_runner/watch.py", include_str!("../../runners/windlass_runner/watch.py")),
 ];

@@ -39,6 +39,8 @@ impl StepFiles {
 #[derive(Clone, Copy, Debug)]
 pub enum ArgValue<'a> {
     Json(&'a str),
+    /// The text of that environment variable.
+    Variable(&'a str),
     /// `json`, `pickle` and `parquet` are decoded; of any other codec the function gets the path.
     File {
         codec: &'a str,
@@ -77,6 +79,10 @@ pub fn write_request(files: &StepFiles, request: &StepRequest<'_>) -> io::Result
             ArgValue::Json(text) => {
                 out.text("")?;
                 out.text(text)?;
+            }
+            ArgValue::Variable(name) => {
+                out.text("env")?;
+                out.text(name)?;
             }
             ArgValue::File { codec, path } => {
                 out.text(if codec.is_empty() { "file" } else { codec })?;

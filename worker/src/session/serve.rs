@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -58,8 +58,9 @@ pub(crate) struct Identity {
     pub(crate) version: String,
     pub(crate) hostname: String,
     pub(crate) slots: u32,
-    /// How it keeps working directories apart.
-    pub(crate) workspace: String,
+    /// Amounts by name.
+    pub(crate) capacity: BTreeMap<String, i64>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// The session with the daemon, and everything that goes over it.
@@ -155,14 +156,14 @@ impl Service {
         &self,
     ) -> Result<(Session, Duration), Box<dyn std::error::Error + Send + Sync>> {
         let mut client = connect(&self.identity.socket).await?;
-        let Identity { name, version, hostname, slots, workspace, .. } = self.identity.clone();
+        let Identity { name, version, hostname, capacity, labels, .. } = self.identity.clone();
         let request = OpenSessionRequest {
             worker: name,
             version,
             hostname,
             pid: std::process::id(),
-            labels: [("workspace".to_owned(), workspace)].into(),
-            capacity: [("slots".to_owned(), i64::from(slots))].into(),
+            capacity: capacity.into_iter().collect(),
+            labels: labels.into_iter().collect(),
             executors: vec!["process".to_owned()],
             held: self.registry.messages(),
             ..OpenSessionRequest::default()

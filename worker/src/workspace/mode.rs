@@ -1,5 +1,5 @@
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::Path,
     process::{Command, Stdio},
@@ -19,16 +19,6 @@ pub(crate) enum Mode {
     /// The keeper mounts overlays in a user and mount namespace of its own.
     OverlayInUserNamespace,
     Copy,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Overlay => "overlay",
-            Self::OverlayInUserNamespace => "overlay-userns",
-            Self::Copy => "copy",
-        })
-    }
 }
 
 impl FromStr for Mode {

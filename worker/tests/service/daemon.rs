@@ -179,7 +179,7 @@ impl Daemon {
             return Ok(());
         }
         state.lose_answers -= 1;
-        Err(Status::new(Code::ResourceExhausted, "an answer is lost"))
+        Err(Status::new(Code::DeadlineExceeded, "an answer is lost"))
     }
 }
 

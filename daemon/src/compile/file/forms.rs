@@ -1,4 +1,6 @@
 //! Values that may be written in more than one form.
+mod flow;
+
 use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
@@ -13,9 +15,10 @@ use serde_json::Value;
 
 use super::{
     named::Named,
-    types::{ParamFields, PickFields, SecretFields},
-    units::{Cpu, Memory},
+    types::{ParamFields, PickFields},
 };
+
+pub(super) use self::flow::{ExprFile, ItemsFile, ResourcesFile, SecretFile};
 
 /// A parameter: its default, or all about it.
 #[derive(JsonSchema)]
@@ -56,60 +59,6 @@ pub(super) enum PickFile {
 pub(super) enum MetricsFile {
     Names(Vec<String>),
     Paths(#[schemars(with = "BTreeMap<String, String>")] Named<String>),
-}
-
-/// A secret: its name, or name and where it is from.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-pub(super) enum SecretFile {
-    Name(String),
-    Fields(SecretFields),
-}
-
-/// A list, or an expression that gives one.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-pub(super) enum ItemsFile {
-    Expr(String),
-    List(Vec<Value>),
-}
-
-/// An expression, with or without `${{ }}`; a truth value is one as well.
-#[derive(JsonSchema)]
-#[schemars(with = "ExprSchema")]
-pub(super) struct ExprFile(pub(super) String);
-
-#[derive(JsonSchema)]
-#[schemars(untagged, rename = "Expression")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ExprSchema {
-    Text(String),
-    Truth(bool),
-}
-
-/// What a step needs of its machine.
-#[derive(Default, JsonSchema)]
-#[schemars(with = "ResourcesSchema")]
-pub(super) struct ResourcesFile {
-    pub(super) cpu: Option<Cpu>,
-    pub(super) memory: Option<Memory>,
-    pub(super) gpu: Option<u32>,
-    pub(super) named: BTreeMap<String, u64>,
-}
-
-/// What a step needs of its machine: cores, memory, and amounts of whatever else workers offer.
-#[derive(JsonSchema)]
-#[schemars(rename = "ResourcesFile")]
-#[expect(dead_code, reason = "only its schema is used")]
-struct ResourcesSchema {
-    /// Cores, for instance 2 or 0.5.
-    cpu: Option<Cpu>,
-    /// Bytes, for instance `4GiB`, `512MiB`.
-    memory: Option<Memory>,
-    /// GPUs.
-    gpu: Option<u32>,
-    #[serde(flatten)]
-    named: BTreeMap<String, u64>,
 }
 
 /// Text, or a number or truth value that becomes text.
@@ -274,77 +223,5 @@ impl<'de> Deserialize<'de> for Scalar {
             Value::Array(_) => Err(D::Error::custom("expected text, got a list")),
             Value::Object(_) => Err(D::Error::custom("expected text, got a mapping")),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "the name of a variable, or a mapping with name and from";
-        let forms = Forms { expected, text: Some(Self::Name), list: None };
-        deserializer.deserialize_any(FormsVisitor { forms, map: Self::Fields })
-    }
-}
-
-impl<'de> Deserialize<'de> for ItemsFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let got = match Value::deserialize(deserializer)? {
-            Value::String(text) => return Ok(Self::Expr(text)),
-            Value::Array(items) => return Ok(Self::List(items)),
-            Value::Object(_) => "a mapping".to_owned(),
-            Value::Null => "nothing".to_owned(),
-            other => other.to_string(),
-        };
-        Err(D::Error::custom(format_args!(
-            "expected a list, or `${{{{ … }}}}` that gives one, got {got}"
-        )))
-    }
-}
-
-impl<'de> Deserialize<'de> for ExprFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(text)),
-            Value::Bool(truth) => Ok(Self(truth.to_string())),
-            other => {
-                let message = format_args!("expected `${{{{ … }}}}`, got {other}");
-                Err(D::Error::custom(message))
-            }
-        }
-    }
-}
-
-impl ResourcesFile {
-    /// The keys with a meaning of their own.
-    pub(super) const KEYS: &'static [&'static str] = &["cpu", "memory", "gpu"];
-}
-
-impl<'de> Deserialize<'de> for ResourcesFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ResourcesVisitor)
-    }
-}
-
-struct ResourcesVisitor;
-
-impl<'de> Visitor<'de> for ResourcesVisitor {
-    type Value = ResourcesFile;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping with cpu, memory, gpu and other amounts")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ResourcesFile, A::Error> {
-        let mut resources = ResourcesFile::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "cpu" => resources.cpu = Some(map.next_value()?),
-                "memory" => resources.memory = Some(map.next_value()?),
-                "gpu" => resources.gpu = Some(map.next_value()?),
-                _ => {
-                    resources.named.insert(key, map.next_value()?);
-                }
-            }
-        }
-        Ok(resources)
     }
 }

@@ -1,7 +1,8 @@
 //! Which step follows which, and whose values it cannot do without.
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use windlass_core::{Graph, Links, Order, StepIndex, nearest};
+use windlass_proto::common::v1::StepSpec;
 
 use super::{
     expressions::{Use, Used},
@@ -26,16 +27,23 @@ pub(super) struct Edges {
 }
 
 impl Level {
-    /// Every step that ends before step `i` starts.
-    pub(super) fn ancestors(&self, i: usize) -> HashSet<StepIndex> {
+    /// The steps that end before step `i` starts, the nearest first, up to the first that `is_it`.
+    pub(super) fn above(&self, i: usize, is_it: impl Fn(&StepSpec) -> bool) -> Vec<&StepSpec> {
         let mut seen = HashSet::new();
-        let mut stack = self.edges[i].needs.clone();
-        while let Some(step) = stack.pop() {
-            if seen.insert(step) {
-                stack.extend_from_slice(&self.edges[at(step)].needs);
+        let mut queue: VecDeque<StepIndex> = self.edges[i].needs.iter().copied().collect();
+        let mut above = vec![];
+        while let Some(step) = queue.pop_front() {
+            if !seen.insert(step) {
+                continue;
             }
+            let Some(spec) = self.step(step) else { continue };
+            above.push(spec);
+            if is_it(spec) {
+                break;
+            }
+            queue.extend(&self.edges[at(step)].needs);
         }
-        seen
+        above
     }
 }
 
@@ -199,7 +207,7 @@ fn links(level: &Level, i: usize, needs: Vec<StepIndex>) -> Links<'_> {
 }
 
 /// False where a loop's condition means the iteration's own output.
-fn reads_above(step: &windlass_proto::common::v1::StepSpec, used: &Used) -> bool {
+fn reads_above(step: &StepSpec, used: &Used) -> bool {
     let own = |name: &str| step.outputs.iter().any(|output| output.name == name);
     used.place != Use::Until || !used.output().is_some_and(own)
 }

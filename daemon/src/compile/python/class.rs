@@ -2,19 +2,21 @@ use std::{collections::HashMap, rc::Rc};
 
 use tree_sitter::Node;
 
-use super::{Signature, signature::Role};
+use windlass_core::nearest;
+
+use super::{Callable, Signature, Unresolved, signature::Role};
 
 /// What the text of a class says of its methods.
 #[derive(Debug, Default)]
 pub(super) struct Class {
-    pub(super) methods: HashMap<String, Method>,
+    methods: HashMap<String, Method>,
     /// True where it may have methods that the text does not show.
-    pub(super) open: bool,
+    open: bool,
 }
 
 /// A method, as it is called through its class.
 #[derive(Clone, Debug)]
-pub(super) enum Method {
+enum Method {
     /// A static or class method, with the arguments that a caller gives.
     Callable(Rc<Signature>),
     /// It is called on an object.
@@ -55,6 +57,33 @@ impl Class {
             read.methods.insert(name, method(def, &decorators, source));
         }
         read
+    }
+
+    /// The arguments of a method that is called through its class.
+    pub(super) fn method(&self, to: &Callable) -> Result<Option<Rc<Signature>>, Unresolved> {
+        let (name, method) = to.function.split_once('.').unwrap_or((&to.function, ""));
+        let refuse = |message: String, help: String| Err(Unresolved::Target(message, help));
+        match self.methods.get(method) {
+            Some(Method::Callable(signature)) => Ok(Some(Rc::clone(signature))),
+            Some(Method::Unknown) => Ok(None),
+            Some(Method::OfObject) => {
+                let message =
+                    format!("`{method}` of class `{name}` in {} wants an object", to.path);
+                let help = "make it a `@staticmethod` or `@classmethod`, or call it in a function";
+                refuse(message, help.to_owned())
+            }
+            None if self.open || method.contains('.') => Ok(None),
+            None => {
+                let mut names: Vec<&str> = self.methods.keys().map(String::as_str).collect();
+                names.sort_unstable();
+                let help = match nearest(method, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if names.is_empty() => "the class has no methods".to_owned(),
+                    None => format!("its methods are {}", names.join(", ")),
+                };
+                refuse(format!("no method `{method}` of class `{name}` in {}", to.path), help)
+            }
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use windlass_proto::api::v1::PipelineError;
 
 use super::{
     Signature, Target,
-    class::{Class, Method},
     module::{Import, Module, Name},
     target::Place,
 };
@@ -24,7 +23,7 @@ const MAX_HOPS: usize = 8;
 
 /// The project's Python code, read when asked for and then remembered.
 pub(in crate::compile) struct Project<'f> {
-    files: &'f dyn SnapshotFiles,
+    pub(super) files: &'f dyn SnapshotFiles,
     modules: RefCell<HashMap<String, Option<Rc<Module>>>>,
 }
 
@@ -40,7 +39,7 @@ pub(in crate::compile) struct Callable {
     /// `None` where the text does not show its arguments.
     pub(in crate::compile) signature: Option<Rc<Signature>>,
     /// Path of the module that the target names.
-    path: String,
+    pub(super) path: String,
     /// Directories where its imports are looked up, in order; empty for the project's root.
     roots: Vec<String>,
 }
@@ -84,7 +83,7 @@ impl<'f> Project<'f> {
             None => (to.function.as_str(), false),
         };
         match code.names.get(first) {
-            Some(Name::Class(class)) if inner => method(class, to),
+            Some(Name::Class(class)) if inner => class.method(to),
             Some(_) if inner => Ok(None),
             Some(Name::Function(signature)) => Ok(Some(Rc::clone(signature))),
             Some(Name::Class(_) | Name::Other) => Ok(None),
@@ -169,7 +168,10 @@ impl<'f> Project<'f> {
     }
 
     /// Name, path and roots of the module of a target.
-    fn locate(&self, place: &Place) -> Result<(String, String, Vec<String>), Unresolved> {
+    pub(super) fn locate(
+        &self,
+        place: &Place,
+    ) -> Result<(String, String, Vec<String>), Unresolved> {
         let root = String::new();
         match place {
             Place::File(path) => {
@@ -283,32 +285,6 @@ fn absolute(import: &Import, module: &str, path: &str) -> String {
 
 fn join(root: &str, path: &str) -> String {
     if root.is_empty() { path.to_owned() } else { format!("{root}/{path}") }
-}
-
-/// The arguments of a method that is called through its class.
-fn method(class: &Class, to: &Callable) -> Result<Option<Rc<Signature>>, Unresolved> {
-    let (name, method) = to.function.split_once('.').unwrap_or((&to.function, ""));
-    let refuse = |message: String, help: String| Err(Unresolved::Target(message, help));
-    match class.methods.get(method) {
-        Some(Method::Callable(signature)) => Ok(Some(Rc::clone(signature))),
-        Some(Method::Unknown) => Ok(None),
-        Some(Method::OfObject) => {
-            let message = format!("`{method}` of class `{name}` in {} wants an object", to.path);
-            let help = "make it a `@staticmethod` or `@classmethod`, or call it in a function";
-            refuse(message, help.to_owned())
-        }
-        None if class.open || method.contains('.') => Ok(None),
-        None => {
-            let mut names: Vec<&str> = class.methods.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            let help = match nearest(method, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if names.is_empty() => "the class has no methods".to_owned(),
-                None => format!("its methods are {}", names.join(", ")),
-            };
-            refuse(format!("no method `{method}` of class `{name}` in {}", to.path), help)
-        }
-    }
 }
 
 fn no_function(code: &Module, path: &str, function: &str) -> Unresolved {

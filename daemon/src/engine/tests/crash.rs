@@ -1,7 +1,7 @@
 use super::*;
 
 /// What a kill of the process would leave: the files as they are at this moment.
-fn killed(home: &Path) -> tempfile::TempDir {
+pub(super) fn killed(home: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in ["windlass.db", "windlass.db-wal"] {
         std::fs::copy(home.join(file), copy.path().join(file)).unwrap();

@@ -1,9 +1,12 @@
+mod concurrency;
 mod crash;
 mod fleet;
 mod flow;
 mod measure;
 mod repeats;
+mod resources;
 mod spread;
+mod times;
 
 use std::{
     collections::HashMap,
@@ -124,7 +127,17 @@ impl Rig {
         slots: i64,
         held: Vec<Held>,
     ) -> (Worker<'_>, Vec<Ordered>) {
-        let capacity = [("slots".to_owned(), slots)].into();
+        self.worker_of(name, &[("slots", slots)], held).await
+    }
+
+    async fn worker_of(
+        &self,
+        name: &str,
+        capacity: &[(&str, i64)],
+        held: Vec<Held>,
+    ) -> (Worker<'_>, Vec<Ordered>) {
+        let capacity = capacity.iter().map(|(name, amount)| ((*name).to_owned(), *amount));
+        let capacity = capacity.collect();
         let record = WorkerRecord { capacity, ..WorkerRecord::default() };
         let worker = WorkerName(name.into());
         let open = OpenSession { worker, record, held };

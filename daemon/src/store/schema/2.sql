@@ -27,3 +27,7 @@ ALTER TABLE runs ADD COLUMN concurrency TEXT;
 ALTER TABLE runs ADD COLUMN timed_out INTEGER NOT NULL DEFAULT 0;
 -- 1: some steps were mocked or patched.
 ALTER TABLE runs ADD COLUMN substituted INTEGER NOT NULL DEFAULT 0;
+
+-- Runs that have begun and not ended, by what they share a limit by.
+CREATE INDEX runs_by_concurrency ON runs (pipeline, concurrency, held, run_id)
+    WHERE state < 4 AND concurrency IS NOT NULL;
