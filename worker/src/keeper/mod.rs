@@ -26,6 +26,7 @@ mod orders;
 pub(crate) mod procfs;
 pub(crate) mod protocol;
 mod serve;
+mod socket;
 mod spawn;
 mod spool;
 mod watched;

@@ -29,6 +29,7 @@ use super::{
     mount::detach,
     procfs,
     protocol::News,
+    socket,
     spawn::own_signals,
     spool::{BLOCK, Pumped},
 };
@@ -136,6 +137,10 @@ impl Keeper {
             let now = Instant::now();
             if self.is_done(now) {
                 self.mounts.iter().for_each(detach);
+                // In a home made anew the socket is another keeper's.
+                if self.leaving_since.is_none() && self.has_its_directory() {
+                    socket::discard(&self.listener);
+                }
                 return Ok(());
             }
             let wait = self.next_wait(now);
