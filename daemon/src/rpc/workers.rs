@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    engine::{EngineHandle, Grant, Heartbeat, Ordered, Poll},
+    engine::{EngineError, EngineHandle, Grant, Heartbeat, Ordered, Poll},
     fleet::{HEARTBEAT_INTERVAL, LEASE_TTL, Order},
     logs::Logs,
 };
@@ -174,8 +174,11 @@ impl WorkerService for WorkersRpc {
         let request = request.into_inner();
         let proof = |lease| fields::proof(Some(lease), &self.engine.leases);
         let returned = request.returned.iter().map(proof).collect::<Result<_, _>>()?;
-        self.engine.close_session(fields::session(&request.session_id), returned).await?;
-        Ok(Response::new(CloseSessionResponse {}))
+        match self.engine.close_session(fields::session(&request.session_id), returned).await {
+            // A session that is over is closed: the answer of the first time was lost.
+            Ok(()) | Err(EngineError::SessionFenced) => Ok(Response::new(CloseSessionResponse {})),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

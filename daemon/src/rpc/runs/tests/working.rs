@@ -176,7 +176,9 @@ async fn the_fleet_is_listed_drained_and_resumed() {
     assert_eq!(list().await.running_attempts, 1);
     let returned = vec![lease.lease.unwrap()];
     let close = CloseSessionRequest { session_id: session, returned };
-    daemon.workers().close_session(close).await.unwrap();
+    for _ in 0..2 {
+        daemon.workers().close_session(close.clone()).await.unwrap();
+    }
     let closed = list().await;
     assert_eq!((closed.state(), closed.running_attempts), (worker::State::Offline, 0));
     let nobody = DrainWorkerRequest { worker: "x".into() };
