@@ -36,6 +36,12 @@ fn steps() -> String {
     )
 }
 
+/// True where the figures are wanted in full, as `just durability` does; that takes an hour.
+#[expect(clippy::disallowed_methods, reason = "how thorough to be is the caller's choice")]
+fn in_full() -> bool {
+    std::env::var_os("WINDLASS_ALL_CRASH_POINTS").is_some()
+}
+
 /// A run that was acknowledged, and what its steps write to when they have run.
 struct Acknowledged {
     run: String,
@@ -53,12 +59,13 @@ fn random_kills_lose_nothing_and_double_nothing() {
     world.run(&["p.yaml"]);
     let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
     let safe = ["daemon", "worker"];
-    let kept = kill_at_random(&mut world, &mut chance, &safe, Duration::from_secs(16));
+    let longer = if in_full() { 20 } else { 1 };
+    let kept = kill_at_random(&mut world, &mut chance, &safe, Duration::from_secs(16) * longer);
     kept.iter().for_each(|run| ended_well(&world, run, false));
     let all = ["daemon", "worker", "keeper"];
     let bereft = kill_at_random(&mut world, &mut chance, &all, Duration::from_secs(8));
     bereft.iter().for_each(|run| ended_well(&world, run, true));
-    let listed = world.w(["ls", "--limit", "1000", "--json"]).json();
+    let listed = world.w(["ls", "--limit", "100000", "--json"]).json();
     assert!(listed.as_array().unwrap().len() > kept.len() + bereft.len());
 }
 
@@ -313,9 +320,8 @@ async fn repeated_requests_have_one_effect() {
 /// run after the other; whatever a client was told is there afterwards, ran once, and the database
 /// is whole.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "how thorough to be is the caller's choice")]
 fn every_crash_point_of_the_daemon() {
-    let all = std::env::var_os("WINDLASS_ALL_CRASH_POINTS").is_some();
+    let all = in_full();
     let (writes, syncs, stride) = if all { (900, 100, 1) } else { (120, 24, 8) };
     let next = Mutex::new(Vec::new());
     let points = (1..=writes).map(|n| ("pwrite64", n)).chain((1..=syncs).map(|n| ("fdatasync", n)));

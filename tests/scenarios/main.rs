@@ -3,6 +3,7 @@
 
 mod architecture;
 mod capture;
+mod cut;
 mod durability;
 mod examples;
 mod flow;
@@ -11,4 +12,5 @@ mod looking;
 mod processes;
 mod protocol;
 mod refusals;
+mod repeats;
 mod space;

@@ -88,6 +88,26 @@ fn cancel_asks_then_kills() {
     }
 }
 
+/// A step that ends when it is asked to is over within a second of the cancel.
+#[test]
+fn a_cancel_takes_a_second_at_most() {
+    let world = World::new();
+    world.put("p.yaml", "version: 1\nsteps:\n  a: {run: 'echo up; sleep 300'}\n");
+    let one = || {
+        let run = world.submit(&["p.yaml"]);
+        let path = format!("{run}/a");
+        until(SOON, "the first line", || (world.w(["logs", &path]).text() == "up\n").then_some(()));
+        let start = Instant::now();
+        world.w(["cancel", &run]).exits(0);
+        world.w(["wait", &run]).exits(3);
+        start.elapsed()
+    };
+    let mut times: Vec<_> = (0..20).map(|_| one()).collect();
+    times.sort();
+    let p99 = times[(times.len() * 99).div_ceil(100) - 1];
+    assert!(p99 <= Duration::from_secs(1), "{times:?}");
+}
+
 /// A child killed by a signal, memory and processor time of the whole tree.
 #[test]
 fn the_end_is_told_as_it_was() {

@@ -18,14 +18,14 @@ fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|i| i.reason.clone()).unwrap_or_default()
 }
 
-struct Foreign {
-    rpc: WorkerServiceClient<Channel>,
-    session: String,
+pub(super) struct Foreign {
+    pub(super) rpc: WorkerServiceClient<Channel>,
+    pub(super) session: String,
 }
 
 /// A worker written from the proto alone.
 impl Foreign {
-    async fn open(channel: Channel, held: Vec<HeldAttempt>) -> Self {
+    pub(super) async fn open(channel: Channel, held: Vec<HeldAttempt>) -> Self {
         let mut rpc = WorkerServiceClient::new(channel);
         let request = OpenSessionRequest {
             worker: "foreign".into(),
@@ -40,7 +40,7 @@ impl Foreign {
         Self { rpc, session }
     }
 
-    async fn lease(&mut self, poll_id: &str) -> Vec<AttemptLease> {
+    pub(super) async fn lease(&mut self, poll_id: &str) -> Vec<AttemptLease> {
         let request = LeaseAttemptsRequest {
             session_id: self.session.clone(),
             poll_id: poll_id.into(),
@@ -72,7 +72,7 @@ impl Foreign {
         }
     }
 
-    fn report(&self, lease: &LeaseProof, outputs: Vec<Output>) -> ReportAttemptRequest {
+    pub(super) fn report(&self, lease: &LeaseProof, outputs: Vec<Output>) -> ReportAttemptRequest {
         let now = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 };
         ReportAttemptRequest {
             session_id: self.session.clone(),
@@ -94,7 +94,7 @@ impl Foreign {
 }
 
 /// Leaves all work to the foreign worker.
-fn drain_local(world: &World) {
+pub(super) fn drain_local(world: &World) {
     until(SOON, "the local worker's session", || {
         (world.w(["workers", "drain", "local"]).code == 0).then_some(())
     });
