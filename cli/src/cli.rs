@@ -52,6 +52,7 @@ const OVERVIEW: &[(&str, &[(&str, &str)])] = &[
     (
         "Check",
         &[
+            ("init", "Write a pipeline file from the functions of a module"),
             ("check", "Look for mistakes in a pipeline"),
             ("plan", "Show what would run, with which values"),
             ("schema", "Print the JSON Schema of the pipeline file"),

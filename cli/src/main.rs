@@ -20,6 +20,7 @@ mod secrets;
 mod services;
 mod settings;
 mod snapshot;
+mod starter;
 mod submission;
 mod sweeping;
 #[cfg(test)]

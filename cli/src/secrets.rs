@@ -71,7 +71,7 @@ pub(crate) async fn describe(
     link: &Link,
     source: RunSource,
 ) -> Result<DescribePipelineResponse, CliError> {
-    let request = DescribePipelineRequest { source: Some(source) };
+    let request = DescribePipelineRequest { source: Some(source), module: String::new() };
     answer(link.runs().describe_pipeline(request)).await
 }
 

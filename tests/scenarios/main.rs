@@ -7,6 +7,7 @@ mod durability;
 mod examples;
 mod flow;
 mod logs;
+mod looking;
 mod processes;
 mod protocol;
 mod refusals;

@@ -81,7 +81,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Wo
         hostname: config.hostname,
         slots: config.slots.max(1),
         capacity: capacity::offered(config.slots.max(1), &config.offers),
-        labels: BTreeMap::from([("workspace".to_owned(), mode.name().to_owned())]),
+        labels: BTreeMap::from([("workspace".to_owned(), mode_name(mode).to_owned())]),
     };
     let executor: Arc<dyn Executor> = executor;
     let service = Service::new(identity, config.clock, Arc::clone(&executor));
@@ -113,5 +113,14 @@ fn workspace_mode(config: &WorkerConfig) -> Result<Mode, WorkerError> {
             child.args(&config.keeper.args).arg("--probe").arg("--dir").arg(&work);
             Ok(Mode::probe(&work, &mut child))
         }
+    }
+}
+
+/// The word for a mode in settings and labels.
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Overlay => "overlay",
+        Mode::OverlayInUserNamespace => "overlay-userns",
+        Mode::Copy => "copy",
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 mod doctor;
 mod exec;
 mod explain;
+mod init;
 mod logs;
 mod ls;
 mod outputs;
@@ -60,6 +61,7 @@ pub(crate) enum Client {
     Artifacts(artifacts::Artifacts),
     Best(best::Best),
     Outputs(outputs::Outputs),
+    Init(init::Init),
     Check(check::Check),
     Plan(Box<plan::Plan>),
     Schema(schema::Schema),
@@ -87,6 +89,7 @@ impl Client {
             Self::Best(best) => Box::pin(best.run(app)).await,
             Self::Artifacts(artifacts) => Box::pin(artifacts.run(app)).await,
             Self::Outputs(outputs) => Box::pin(outputs.run(app)).await,
+            Self::Init(init) => Box::pin(init.run(app)).await,
             Self::Check(check) => Box::pin(check.run(app)).await,
             Self::Plan(plan) => Box::pin(plan.run(app)).await,
             Self::Schema(schema) => Box::pin(schema.run(app)).await,

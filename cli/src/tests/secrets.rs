@@ -13,7 +13,8 @@ fn secret(name: &str, from: Option<From>) -> SecretSpec {
 fn stage(secrets: Vec<SecretSpec>) -> Stage {
     let stage = Stage::new();
     let token = ParamSpec { name: "token".into(), r#type: "secret".into(), ..Default::default() };
-    let described = v1::DescribePipelineResponse { params: vec![token], secrets };
+    let described =
+        v1::DescribePipelineResponse { params: vec![token], secrets, functions: vec![] };
     let mut state = stage.daemon.state();
     state.described = Some(described);
     state.runs.push(run("calm-fox", v1::run::State::Queued, vec![]));

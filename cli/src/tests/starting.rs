@@ -146,8 +146,10 @@ async fn help_lists_what_the_target_asks_for() {
     let stage = stage();
     let param = ParamSpec { name: "seed".into(), r#type: "int".into(), ..Default::default() };
     let secret = SecretSpec { name: "API_KEY".into(), from: None };
-    stage.daemon.state().described =
-        Some(v1::DescribePipelineResponse { params: vec![param], secrets: vec![secret] });
+    let functions = vec![];
+    let described =
+        v1::DescribePipelineResponse { params: vec![param], secrets: vec![secret], functions };
+    stage.daemon.state().described = Some(described);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let config = &stage.config;
     let mut app = crate::app::App { config, out: &mut out, err: &mut err, json: false };
@@ -160,4 +162,24 @@ Secrets:
   API_KEY  the environment variable API_KEY
 ";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_starter_is_written_once() {
+    let stage = stage();
+    let function = |name: &str| v1::FunctionInfo { name: name.into(), ..Default::default() };
+    let functions = vec![function("load"), function("train")];
+    stage.daemon.state().described =
+        Some(v1::DescribePipelineResponse { functions, ..Default::default() });
+    let said = stage.say(&["init", "functions:train"]).await;
+    assert_eq!((said.exit, said.out.as_str()), (Exit::Ok, "pipeline.yaml: 1 step\n"));
+    let text = std::fs::read_to_string(stage.config.cwd.join("pipeline.yaml")).unwrap();
+    assert!(text.contains("python: \"functions:train\"") && !text.contains("load:"), "{text}");
+    let said = stage.say(&["init", "functions"]).await;
+    assert_eq!(said.exit, Exit::Refused);
+    assert!(said.err.starts_with("error: pipeline.yaml is there already\n"), "{}", said.err);
+    let said = stage.say(&["init", "functions:trian", "--force"]).await;
+    assert!(said.err.contains("did you mean `train`?"), "{}", said.err);
+    let said = stage.say(&["init", "functions", "--force"]).await;
+    assert_eq!((said.exit, said.out.as_str()), (Exit::Ok, "pipeline.yaml: 2 steps\n"));
 }

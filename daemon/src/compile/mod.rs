@@ -5,6 +5,7 @@
 
 mod file;
 mod givens;
+mod module;
 mod overrides;
 mod plan;
 mod python;
@@ -32,6 +33,7 @@ use plan::{Ingredients, Made, Substitutes};
 use report::{Origin, Report};
 
 pub(crate) use file::schema;
+pub(crate) use module::functions;
 
 /// The files of a snapshot.
 pub(crate) trait SnapshotFiles {

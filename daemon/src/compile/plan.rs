@@ -119,7 +119,7 @@ pub(super) fn describe(
         [Some(callable)] if is_target => functions::params_of(callable),
         _ => top.spec.params.clone(),
     };
-    Ok(DescribePipelineResponse { params, secrets })
+    Ok(DescribePipelineResponse { params, secrets, functions: Vec::new() })
 }
 
 /// The arguments of every step of a level, and of the levels below it.

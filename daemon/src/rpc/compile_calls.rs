@@ -87,6 +87,17 @@ impl Compiler {
         described.map_err(invalid_pipeline)
     }
 
+    /// The functions of a module.
+    pub(super) async fn functions(
+        &self,
+        snapshot: String,
+        module: String,
+    ) -> Result<DescribePipelineResponse, Status> {
+        let found = self.with_files(snapshot, move |files| compile::functions(&module, files));
+        let functions = found.await?.map_err(invalid_pipeline)?;
+        Ok(DescribePipelineResponse { functions, ..DescribePipelineResponse::default() })
+    }
+
     /// The mistakes of a pipeline.
     pub(super) async fn check(&self, source: RunSource) -> Result<Vec<PipelineError>, Status> {
         let snapshot = source.snapshot.clone();

@@ -148,7 +148,12 @@ impl RunService for RunsRpc {
         &self,
         request: Request<DescribePipelineRequest>,
     ) -> Result<Response<DescribePipelineResponse>, Status> {
-        let (source, _) = fields::source(request.into_inner().source)?;
+        let DescribePipelineRequest { source, module } = request.into_inner();
+        if !module.is_empty() {
+            let snapshot = source.unwrap_or_default().snapshot;
+            return Ok(Response::new(self.compiler.functions(snapshot, module).await?));
+        }
+        let (source, _) = fields::source(source)?;
         Ok(Response::new(self.compiler.describe(source).await?))
     }
 

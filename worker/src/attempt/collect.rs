@@ -10,7 +10,7 @@ use windlass_proto::{
 use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
 use crate::mask::Masks;
 use crate::step_file;
-use crate::workspace::{ArtifactFact, Captured, Entry, Prepared as Place, Skipped};
+use crate::workspace::{ArtifactFact, Captured, Entry, Listing, Prepared as Place, Skipped};
 use prost::Message;
 
 /// Bytes of artifacts that a report names; the change set has all of them.
@@ -47,7 +47,7 @@ pub(super) struct Collected {
 pub(super) async fn collect(
     context: &Context,
     dir: &AttemptDir,
-    task: Task,
+    task: Arc<Task>,
     (place, succeeded, masks): (Arc<Place>, bool, Option<Arc<Masks>>),
 ) -> Collected {
     let blobs = Arc::clone(&context.blobs);
@@ -60,7 +60,7 @@ pub(super) async fn collect(
     let untouched = place.is_unused();
     let nothing_given = python.outputs.is_empty()
         && !dir.out().exists()
-        && fs::read_dir(dir.outputs()).is_ok_and(|mut files| files.next().is_none());
+        && Listing::open(&dir.outputs()).and_then(|files| files.is_empty()).unwrap_or(false);
     let work = move || {
         let mut collected = Collected {
             calls: python.calls.clone(),

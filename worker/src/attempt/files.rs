@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use windlass_core::LeaseId;
 use windlass_proto::{
     parse_lease,
-    worker::v1::{AttemptLease, TaskArg},
+    worker::v1::{AttemptLease, LeaseProof, Task, TaskArg},
 };
 
 use crate::record;
@@ -57,18 +57,23 @@ impl AttemptDir {
         [self.io(), self.inputs(), self.outputs()].into_iter().try_for_each(fs::create_dir)
     }
 
-    /// Notes down what is about to be started, in the file `lease`: the lease, without the
+    /// Notes down what is about to be started, in the file `lease`: proof and task, without the
     /// caller's variables, and what else a later worker must know. Without it in full nothing of
     /// the attempt can have run.
-    pub(crate) fn keep(&self, lease: &AttemptLease, prepared: &Prepared) -> io::Result<()> {
-        let mut kept = AttemptLease { lease: lease.lease.clone(), task: None };
-        kept.task = lease.task.as_ref().map(|task| windlass_proto::worker::v1::Task {
+    pub(crate) fn keep(
+        &self,
+        proof: Option<&LeaseProof>,
+        task: &Task,
+        prepared: &Prepared,
+    ) -> io::Result<()> {
+        let task = Task {
             caller_env: HashMap::new(),
             secrets: HashMap::new(),
             masks: Vec::new(),
             args: without(&task.args, &task.secret_args),
             ..task.clone()
-        });
+        };
+        let kept = AttemptLease { lease: proof.cloned(), task: Some(task) };
         // Its length stands before it, for half a message might pass for one; half of the JSON
         // behind it does not.
         let mut bytes = Vec::with_capacity(kept.encoded_len() + 512);
@@ -135,7 +140,6 @@ fn without(args: &[TaskArg], secret: &[String]) -> Vec<TaskArg> {
 #[cfg(test)]
 mod tests {
     use windlass_core::{AttemptNumber, RunId};
-    use windlass_proto::worker::v1::{LeaseProof, Task};
 
     use super::*;
 
@@ -153,12 +157,11 @@ mod tests {
         let task = Task { snapshot: "ab".into(), ..Task::default() };
         let mut secret = task.clone();
         secret.caller_env.insert("TOKEN".into(), b"hunter2".to_vec().into());
-        let lease = AttemptLease { lease: Some(proof.clone()), task: Some(secret) };
         let prepared = Prepared { argv: vec!["x".into()], ..Prepared::default() };
 
         dir.create().unwrap();
         assert_eq!(dir.kept(), None);
-        dir.keep(&lease, &prepared).unwrap();
+        dir.keep(Some(&proof), &secret, &prepared).unwrap();
 
         let kept = AttemptLease { lease: Some(proof), task: Some(task) };
         assert_eq!(dir.kept(), Some((kept, prepared)));

@@ -30,7 +30,7 @@ pub(super) async fn make_ready(
     context: &Context,
     lease_id: LeaseId,
     dir: &AttemptDir,
-    lease: &AttemptLease,
+    (lease, bare): (&AttemptLease, &Task),
     (place, system, masks): (Arc<Place>, &SystemLog, Option<&Arc<Masks>>),
 ) -> Result<Ready, StartFailure> {
     let task = lease.task.as_ref().ok_or_else(|| StartFailure::new("a lease without a task"))?;
@@ -62,7 +62,8 @@ pub(super) async fn make_ready(
         keeper: context.executor.keeper().await,
         space: place.space.clone(),
     };
-    dir.keep(lease, &prepared).map_err(|e| StartFailure::io("note down what is started", e))?;
+    dir.keep(lease.lease.as_ref(), bare, &prepared)
+        .map_err(|e| StartFailure::io("note down what is started", e))?;
     let job = job(lease_id, dir, task, (argv, env), &place)?;
     Ok(Ready { job, prepared })
 }
@@ -76,24 +77,23 @@ pub(super) fn masked(masks: Option<&Arc<Masks>>, text: &str) -> String {
 pub(super) async fn lay_out(
     context: &Context,
     dir: &AttemptDir,
-    lease: &AttemptLease,
+    task: Arc<Task>,
 ) -> Result<Place, StartFailure> {
     let (blobs, workspaces) = (Arc::clone(&context.blobs), Arc::clone(&context.workspaces));
-    let view = lease.task.as_ref().map(|task| Seen::view(&task.snapshot, &task.layers));
-    let has_inputs = lease.task.as_ref().is_some_and(|task| !task.inputs.is_empty());
-    let (dir, lease) = (dir.clone(), lease.clone());
+    let view = Seen::view(&task.snapshot, &task.layers);
+    let has_inputs = !task.inputs.is_empty();
+    let dir = dir.clone();
     let work = move || {
         if !workspaces.recycle(dir.root()) {
             dir.create().map_err(|e| StartFailure::io("make the attempt's directory", e))?;
         }
-        let task = lease.task.unwrap_or_default();
         contract::write_files(&dir, &task, &*blobs as &dyn BlobAccess)?;
         let (snapshot, layers) = digests(&task)?;
         workspaces
             .prepare(snapshot, &layers, dir.root())
             .map_err(|error| StartFailure::caused(&error))
     };
-    if !has_inputs && view.is_some_and(|view| context.seen.contains(view)) {
+    if !has_inputs && context.seen.contains(view) {
         // A few small files; not worth a thread.
         return work();
     }
@@ -101,7 +101,7 @@ pub(super) async fn lay_out(
         .await
         .unwrap_or_else(|error| Err(StartFailure::internal(error.to_string())))?;
     // Copies cost the same every time.
-    if let Some(view) = view.filter(|_| place.mount.is_some()) {
+    if place.mount.is_some() {
         context.seen.note(view);
     }
     Ok(place)

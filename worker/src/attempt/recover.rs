@@ -102,7 +102,6 @@ mod tests {
 
     use windlass_blobs::Store;
     use windlass_core::{AttemptNumber, RunId};
-    use windlass_proto::worker::v1::AttemptLease;
 
     use super::*;
     use crate::{executor::Job, workspace::Mode};
@@ -154,10 +153,9 @@ mod tests {
                 AttemptNumber(1),
             );
             let proof = LeaseProof { attempt: Some(attempt), lease_id: id.0.to_vec().into() };
-            let lease = AttemptLease { lease: Some(proof), task: Some(Task::default()) };
             let prepared = Prepared { keeper: meant.to_owned(), ..Prepared::default() };
             dir.create().unwrap();
-            dir.keep(&lease, &prepared).unwrap();
+            dir.keep(Some(&proof), &Task::default(), &prepared).unwrap();
             if ended {
                 let record = ExitRecord::not_started(id.to_string(), "a reason".to_owned(), 5);
                 ExitRecord::write(dir.root(), &serde_json::to_vec(&record).unwrap()).unwrap();

@@ -31,8 +31,9 @@ use crate::{
     workspace::Prepared as Place,
 };
 
-/// An attempt that still runs after this long is reported as running; most end before.
-const RUNNING_AFTER: Duration = Duration::from_millis(50);
+/// An attempt that still runs after this long is reported as running, which is a commit of its own.
+/// Most end before, those of a small Python function among them.
+const RUNNING_AFTER: Duration = Duration::from_millis(150);
 
 /// How often the metrics file of a running attempt is read.
 const METRICS_EVERY: Duration = Duration::from_millis(200);
@@ -50,7 +51,8 @@ pub(crate) enum From {
 struct Attempt<'a> {
     context: &'a Context,
     held: &'a Held,
-    task: Task,
+    /// Without the caller's variables, which only its start needs.
+    task: Arc<Task>,
     dir: AttemptDir,
     system: SystemLog,
     /// What must not stand in anything that is kept or sent of it.
@@ -70,21 +72,22 @@ type Side<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub(crate) async fn run(
     context: &Context,
     held: &Held,
-    from: From,
+    mut from: From,
     wants_next: impl Fn() -> bool,
 ) -> Vec<AttemptLease> {
     let dir = AttemptDir::new(&context.work, held.lease);
-    let (task, texts, masked) = match &from {
+    let (task, texts, masked) = match &mut from {
         From::Lease(lease) => {
-            let task = lease.task.clone().unwrap_or_default();
+            let task = lease.task.as_mut().map(bare).unwrap_or_default();
             let texts: Vec<Vec<u8>> = task.masks.iter().map(|text| text.to_vec()).collect();
             (task, texts, false)
         }
         From::Found(found) => {
             let texts = found.end.borrow().masks.clone();
-            (found.task.clone(), texts, found.prepared.masked)
+            (std::mem::take(&mut found.task), texts, found.prepared.masked)
         }
     };
+    let task = Arc::new(task);
     let masks = Masks::of(&texts).unwrap_or_else(|error| {
         // The keeper refuses to start what it cannot mask.
         tracing::error!(%error, "secrets cannot be looked for");
@@ -104,6 +107,14 @@ pub(crate) async fn run(
     }
     attempt.clean_up();
     leases
+}
+
+/// A copy without the caller's variables: there are dozens, and nobody needs them twice.
+fn bare(task: &mut Task) -> Task {
+    let variables = std::mem::take(&mut task.caller_env);
+    let bare = task.clone();
+    task.caller_env = variables;
+    bare
 }
 
 impl Attempt<'_> {
@@ -167,7 +178,7 @@ impl Attempt<'_> {
             Some(place) => {
                 let succeeded = verdict.is_success();
                 let work = (place, succeeded, self.masks.clone());
-                collect::collect(self.context, &self.dir, self.task.clone(), work).await
+                collect::collect(self.context, &self.dir, Arc::clone(&self.task), work).await
             }
             None => Collected::default(),
         };
@@ -186,7 +197,8 @@ impl Attempt<'_> {
             self.system.say(&failure.message);
             Some(outcome::not_started(&failure, (self.context.clock)()))
         };
-        let place = prepare::lay_out(self.context, &self.dir, lease).await.map_err(not_started)?;
+        let task = Arc::clone(&self.task);
+        let place = prepare::lay_out(self.context, &self.dir, task).await.map_err(not_started)?;
         let place = Arc::new(place);
         self.keep_place(Some(&place));
         let mut control = self.held.control();
@@ -200,7 +212,7 @@ impl Attempt<'_> {
                 self.context,
                 self.held.lease,
                 &self.dir,
-                lease,
+                (lease, &self.task),
                 (Arc::clone(&place), &self.system, self.masks.as_ref()),
             ) => ready.map_err(not_started)?,
         };

@@ -1,8 +1,9 @@
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Child,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use super::{
     protocol::{Ended, Grew, Known, STREAMS, Start, Started},
     spawn,
     spool::Spool,
+    watched::Watched,
 };
 use crate::{mask::Masks, workspace::Overlay};
 
@@ -60,7 +62,7 @@ pub(super) struct Attempt {
 pub(super) enum Phase {
     Running {
         child: Child,
-        pidfd: OwnedFd,
+        pidfd: Watched<OwnedFd>,
     },
     /// The main process is gone; strays and pipes may not be.
     Ending {
@@ -82,7 +84,12 @@ pub(super) struct Stopping {
 
 impl Attempt {
     /// Mounts, starts the process, and takes its pipes. The error is a text for people.
-    pub(super) fn start(start: Start, now: Instant, start_micros: i64) -> Result<Self, String> {
+    pub(super) fn start(
+        start: Start,
+        epoll: &Rc<OwnedFd>,
+        now: Instant,
+        start_micros: i64,
+    ) -> Result<Self, String> {
         let dir = super::protocol::to_path(&start.dir);
         let mounted = Mounted::new(&start.overlay)?;
         let limit = (start.timeout_millis > 0).then(|| Duration::from_millis(start.timeout_millis));
@@ -93,7 +100,7 @@ impl Attempt {
         let masks =
             Masks::of(&texts).map_err(|error| format!("cannot mask its output: {error}"))?;
         let begun = spawn::spawn(start).and_then(|mut child| {
-            Self::take_pipes(&dir, &mut child, masks.as_ref())
+            Self::take_pipes(&dir, &mut child, (epoll, masks.as_ref()))
                 .map(|taken| (child, taken))
                 .map_err(|error| format!("failed to take the process in hand: {error}"))
         });
@@ -127,19 +134,20 @@ impl Attempt {
     }
 
     fn take_pipes(
-        dir: &std::path::Path,
+        dir: &Path,
         child: &mut Child,
-        masks: Option<&Arc<Masks>>,
-    ) -> io::Result<(OwnedFd, [Spool; 2])> {
+        (epoll, masks): (&Rc<OwnedFd>, Option<&Arc<Masks>>),
+    ) -> io::Result<(Watched<OwnedFd>, [Spool; 2])> {
         let taken = (|| {
             let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
                 return Err(io::ErrorKind::BrokenPipe.into());
             };
             let spools = [
-                Spool::new(dir.join(STREAMS[0]), stdout.into(), masks)?,
-                Spool::new(dir.join(STREAMS[1]), stderr.into(), masks)?,
+                Spool::new(dir.join(STREAMS[0]), stdout.into(), epoll, masks)?,
+                Spool::new(dir.join(STREAMS[1]), stderr.into(), epoll, masks)?,
             ];
-            Ok((pidfd_open(Pid::from_child(child), PidfdFlags::empty())?, spools))
+            let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+            Ok((Watched::new(pidfd, epoll), spools))
         })();
         if taken.is_err() {
             kill_process_group(Pid::from_child(child), Signal::KILL).ok();

@@ -28,6 +28,7 @@ pub(crate) mod protocol;
 mod serve;
 mod spawn;
 mod spool;
+mod watched;
 
 pub(crate) use exit_record::{ExitRecord, Outcome, StopCause};
 pub(crate) use forest::marker;

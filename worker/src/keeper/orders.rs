@@ -39,7 +39,7 @@ impl Keeper {
         }
         let (lease, dir) = (start.lease.clone(), to_path(&start.dir));
         let start_micros = (self.config.clock)().0;
-        let mut attempt = match Attempt::start(start, Instant::now(), start_micros) {
+        let mut attempt = match Attempt::start(start, &self.epoll, Instant::now(), start_micros) {
             Ok(attempt) => attempt,
             Err(message) => {
                 let record = ExitRecord::not_started(lease_name(&lease), message, start_micros);

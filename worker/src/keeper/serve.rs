@@ -3,9 +3,10 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::{fs::MetadataExt, net::UnixListener},
     },
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -70,7 +71,7 @@ pub(super) struct Keeper {
     pub(super) id: String,
     /// The work directory, open so that one made anew in its place is another.
     work: File,
-    epoll: std::os::fd::OwnedFd,
+    pub(super) epoll: Rc<OwnedFd>,
     listener: UnixListener,
     signals: SignalFd,
     connection: Option<Connection>,
@@ -111,7 +112,7 @@ impl Keeper {
             work: File::open(&config.work).map_err(setup)?,
             forest: Forest::new(getpid(), &config.work.join("attempts")),
             config,
-            epoll,
+            epoll: Rc::new(epoll),
             listener,
             signals,
             connection: None,

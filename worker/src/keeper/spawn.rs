@@ -6,7 +6,10 @@ use std::{
 };
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{Access, access};
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
 
 use super::protocol::{Start, to_os_string, to_path};
 
@@ -79,11 +82,10 @@ fn find_program(
     let places = path.as_bytes().split(|&byte| byte == b':').map(|dir| cwd.join(to_path(dir)));
     let mut forbidden = false;
     for program in places.map(|dir| dir.join(name)) {
-        if program.is_file() {
-            if access(&program, Access::EXEC_OK).is_ok() {
-                return Ok(program);
-            }
-            forbidden = true;
+        match access(&program, Access::EXEC_OK) {
+            Ok(()) if program.is_file() => return Ok(program),
+            Err(Errno::ACCESS) => forbidden |= program.is_file(),
+            Ok(()) | Err(_) => {}
         }
     }
     failed(if forbidden { "permission denied" } else { "command not found" })

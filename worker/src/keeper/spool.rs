@@ -3,6 +3,7 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    rc::Rc,
     sync::Arc,
 };
 
@@ -11,6 +12,8 @@ use rustix::{
     fs::{FallocateFlags, OFlags, fallocate, fcntl_setfl},
     pipe::fcntl_setpipe_size,
 };
+
+use super::watched::Watched;
 
 /// Block in which pipes are read.
 pub(super) const BLOCK: usize = 64 << 10;
@@ -30,7 +33,7 @@ const MIN_PUNCH: u64 = 1 << 20;
 /// One of an attempt's output streams: a pipe that is read into a file.
 pub(super) struct Spool {
     path: PathBuf,
-    pipe: Option<File>,
+    pipe: Option<Watched<File>>,
     /// Made with the first byte.
     file: Option<File>,
     size: u64,
@@ -64,12 +67,13 @@ impl Spool {
     pub(super) fn new(
         path: PathBuf,
         pipe: OwnedFd,
+        epoll: &Rc<OwnedFd>,
         masks: Option<&Arc<Masks>>,
     ) -> io::Result<Self> {
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         Ok(Self {
             path,
-            pipe: Some(File::from(pipe)),
+            pipe: Some(Watched::new(File::from(pipe), epoll)),
             file: None,
             size: 0,
             durable: 0,
@@ -122,7 +126,7 @@ impl Spool {
                 return Pumped::Held;
             }
             let Some(pipe) = &mut self.pipe else { return Pumped::Closed };
-            match pipe.read(block) {
+            match pipe.fd.read(block) {
                 Ok(0) => {
                     self.pipe = None;
                     return if self.finish_masking() { Pumped::Closed } else { Pumped::Held };
@@ -238,7 +242,7 @@ impl Spool {
         let mut block = [0; 4096];
         let mut unread = 0;
         while unread <= BUSY_PIPE {
-            match pipe.read(&mut block) {
+            match pipe.fd.read(&mut block) {
                 Ok(len @ 1..) => unread += len,
                 Ok(0) | Err(_) => break,
             }
@@ -261,13 +265,17 @@ impl Spool {
 mod tests {
     use std::{fs, io::Write};
 
-    use rustix::pipe::{PipeFlags, pipe_with};
+    use rustix::{
+        event::epoll,
+        pipe::{PipeFlags, pipe_with},
+    };
 
     use super::*;
 
     fn spool(dir: &tempfile::TempDir) -> (Spool, File) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        (Spool::new(dir.path().join("stdout"), read, None).unwrap(), File::from(write))
+        let epoll = Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+        (Spool::new(dir.path().join("stdout"), read, &epoll, None).unwrap(), File::from(write))
     }
 
     #[test]

@@ -166,7 +166,6 @@ impl Service {
             labels: labels.into_iter().collect(),
             executors: vec!["process".to_owned()],
             held: self.registry.messages(),
-            ..OpenSessionRequest::default()
         };
         let answer = client.open_session(request).await?.into_inner();
         self.registry.direct(&answer.directives);

@@ -10,6 +10,7 @@
 mod capture;
 mod discard;
 mod gather;
+mod listing;
 mod mode;
 mod overlay;
 mod prepare;
@@ -25,6 +26,7 @@ use windlass_blobs::{MaterialiseError, ParseError, StoreError};
 use windlass_core::Digest;
 
 pub(crate) use capture::{ArtifactFact, Captured, Entry, Skipped, Why};
+pub(crate) use listing::Listing;
 pub(crate) use mode::{Mode, enter_user_namespace, probe_child};
 pub(crate) use overlay::Overlay;
 pub(crate) use prepare::{Prepared, Workspaces};

@@ -35,15 +35,6 @@ impl FromStr for Mode {
 }
 
 impl Mode {
-    /// The word for it in settings and labels.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Overlay => "overlay",
-            Self::OverlayInUserNamespace => "overlay-userns",
-            Self::Copy => "copy",
-        }
-    }
-
     /// The best that works in `dir`, found by trying. `child` must be a command that calls
     /// `probe_child` with `dir` and succeeds only where that does: a process with threads, as
     /// this one may be, cannot enter a user namespace.

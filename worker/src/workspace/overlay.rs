@@ -15,7 +15,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::spaces::is_mounted;
+use super::{listing::Listing, spaces::is_mounted};
 
 /// File of a space that says what is mounted there.
 const RECORD: &str = "overlay.json";
@@ -63,9 +63,9 @@ impl Overlay {
 
     /// True while nothing has been written.
     pub(crate) fn is_unused(&self) -> bool {
-        let mode = fs::symlink_metadata(&self.upper).map(|meta| meta.mode() & 0o7777);
-        let empty = fs::read_dir(&self.upper).is_ok_and(|mut listing| listing.next().is_none());
-        empty && mode.is_ok_and(|mode| mode == MODE)
+        Listing::open(&self.upper)
+            .and_then(|upper| Ok(upper.mode()? == MODE && upper.is_empty()?))
+            .unwrap_or(false)
     }
 
     /// Mounts it, in the mount namespace of this process, unless it is still mounted. Directories

@@ -1,6 +1,7 @@
 use std::{
+    ffi::OsStr,
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,7 +11,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{WorkspaceError, discard::remove};
+use rustix::fs::FileType;
+
+use super::{WorkspaceError, discard::remove, listing::Listing};
 
 /// Most directories that wait for their removal; whoever throws away more removes them at once.
 const QUEUE_LEN: usize = 256;
@@ -133,19 +136,19 @@ fn empty(path: &Path) -> io::Result<bool> {
     let mut left = Vec::new();
     for (dir, may_hold) in BARE {
         let dir = path.join(dir);
-        let meta = fs::symlink_metadata(&dir)?;
-        if !meta.is_dir() || meta.permissions().mode() & OWNER_ALL != OWNER_ALL {
+        let listing = Listing::open(&dir)?;
+        if listing.mode()? & OWNER_ALL != OWNER_ALL {
             return Ok(false);
         }
-        for entry in fs::read_dir(&dir)? {
-            let entry = entry?;
-            if may_hold.iter().any(|may| entry.file_name().to_str() == Some(may)) {
-                continue;
+        let served = listing.all(|name, kind| {
+            if may_hold.iter().any(|may| name == may.as_bytes()) {
+                return true;
             }
-            if left.len() >= MAX_LEFT || !entry.file_type()?.is_file() {
-                return Ok(false);
-            }
-            left.push(entry.path());
+            left.push(dir.join(OsStr::from_bytes(name)));
+            left.len() <= MAX_LEFT && kind == FileType::RegularFile
+        })?;
+        if !served {
+            return Ok(false);
         }
     }
     for file in left {

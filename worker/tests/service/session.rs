@@ -27,7 +27,7 @@ async fn a_repeated_poll_gives_the_same_lease_once() {
 async fn a_lost_answer_to_a_report_neither_doubles_nor_drops_the_next_lease() {
     let stage = Stage::with_slots(1);
     for n in 0..3 {
-        stage.daemon.submit(stage.sh(&format!("sleep 0.1; echo {n}")));
+        stage.daemon.submit(stage.sh(&format!("sleep 0.3; echo {n}")));
     }
     stage.daemon.running().await;
     stage.daemon.state().lose_answers = 2;

@@ -23,7 +23,7 @@ const MAX_HOPS: usize = 8;
 
 /// The project's Python code, read when asked for and then remembered.
 pub(in crate::compile) struct Project<'f> {
-    files: &'f dyn SnapshotFiles,
+    pub(super) files: &'f dyn SnapshotFiles,
     modules: RefCell<HashMap<String, Option<Rc<Module>>>>,
 }
 
@@ -168,7 +168,10 @@ impl<'f> Project<'f> {
     }
 
     /// Name, path and roots of the module of a target.
-    fn locate(&self, place: &Place) -> Result<(String, String, Vec<String>), Unresolved> {
+    pub(super) fn locate(
+        &self,
+        place: &Place,
+    ) -> Result<(String, String, Vec<String>), Unresolved> {
         let root = String::new();
         match place {
             Place::File(path) => {
