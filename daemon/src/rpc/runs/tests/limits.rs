@@ -1,5 +1,5 @@
 use windlass_proto::api::v1::{
-    ListWorkersRequest, RankRunsRequest, RankRunsResponse, run::State, step,
+    ListWorkersRequest, RankRunsRequest, RankRunsResponse, WatchRunRequest, run::State, step,
 };
 use windlass_proto::common::v1::{
     ConcurrencySpec, MetricPoint, ResourceSpec, concurrency_spec::WhenFull,
@@ -35,6 +35,13 @@ async fn a_step_that_no_worker_can_run_says_so_or_is_refused() {
     daemon.session("w").await;
     let waits = told(daemon.get(&run.run_id).await.unwrap());
     assert_eq!(waits.1, "no worker offers gpu: 64 (the most is 0)");
+    let watch = WatchRunRequest { run: run.run_id, after_sequence: 0 };
+    let mut watch = daemon.runs().watch_run(watch).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    while !told.contains(&waits.1) {
+        let heard = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
+        told.extend(heard.unwrap().unwrap().steps.into_iter().map(|step| step.reason));
+    }
     let refused = daemon.make(spec).await.unwrap_err();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
