@@ -9,7 +9,7 @@ use crate::{
 
 /// Runs your code unchanged, and keeps a record of every run
 #[derive(Parser)]
-#[command(name = "windlass", version, disable_help_subcommand = true)]
+#[command(name = "windlass", bin_name = "windlass", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -40,6 +40,7 @@ const OVERVIEW: &[(&str, &[(&str, &str)])] = &[
             ("watch", "Look at runs as they go on"),
             ("explain", "Tell why a run failed or waits, and what helps"),
             ("logs", "Print what steps have printed"),
+            ("metrics", "Print the metrics that steps reported, point by point"),
             ("artifacts", "List and fetch the files that steps wrote"),
             ("outputs", "List and fetch the named values of steps"),
             ("best", "Rank runs by a metric"),
@@ -144,6 +145,9 @@ mod tests {
         let Err(error) = Cli::try_parse_from(["windlass", "runn", "x"]) else { panic!() };
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("'run'"), "{error}");
+        let Err(error) = Cli::try_parse_from(["/opt/x/wl-1.2", "run"]) else { panic!() };
+        assert!(error.to_string().contains("Usage: windlass run"), "{error}");
+        assert!(Cli::try_parse_from(["windlass", "ls", "--limit", "0"]).is_err());
         assert!(Cli::try_parse_from(["windlass", "logs", "x/"]).is_err());
         assert!(Cli::try_parse_from(["windlass", "logs", "x/y", "--attempt", "0"]).is_err());
         assert!(Cli::try_parse_from(["windlass"]).unwrap().command.is_none());

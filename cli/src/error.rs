@@ -137,6 +137,12 @@ impl From<Status> for CliError {
         if connection_lost(&status) {
             return Self::Unreachable(format!("the daemon went away: {}", status.message()));
         }
+        if let Some(sizes) = oversize(&status) {
+            return Self::refused_with(
+                format!("the request is larger than the daemon takes: {sizes}"),
+                "give less at once; put large data into files of the project",
+            );
+        }
         match status.code() {
             Code::Unimplemented => Self::Unreachable(format!(
                 "the running daemon is of another version and cannot do this (this is {}): \
@@ -149,6 +155,13 @@ impl From<Status> for CliError {
             _ => Self::Refused(problems(&status)),
         }
     }
+}
+
+/// What the transport says of a message over its limit; it knows no reasons.
+fn oversize(status: &Status) -> Option<&str> {
+    let text = status.message();
+    let (_, sizes) = text.split_once("message length too large: ")?;
+    matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted).then_some(sizes)
 }
 
 fn problems(status: &Status) -> Vec<Problem> {
@@ -231,6 +244,12 @@ mod tests {
             let error = CliError::from(status(code, reason, vec![]));
             assert_eq!(error.exit(), expected, "{code:?} {reason}");
         }
+        let large = "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        let CliError::Refused(large) = CliError::from(Status::out_of_range(large)) else {
+            panic!()
+        };
+        assert!(large[0].message.ends_with("found 9 bytes, the limit is: 4 bytes"), "{large:?}");
+        assert!(large[0].help.contains("give less"), "{large:?}");
         let lost = CliError::from(Status::unavailable("transport error"));
         assert_eq!(lost.exit(), Exit::Unreachable);
     }

@@ -13,6 +13,7 @@ mod error;
 mod explanation;
 mod follow;
 mod git;
+mod interpreter;
 mod project;
 mod reference;
 mod render;

@@ -7,21 +7,28 @@ use std::{
 };
 
 use serde::Deserialize;
+<<<<<<< HEAD
 use windlass_proto::{
     api::v1::run_source::Target,
     common::v1::{CommandAction, NotebookAction, PipelineSpec, StepSpec, step_spec::Action},
 };
+=======
+use windlass_blobs::snapshot::is_pattern;
+use windlass_proto::{MAX_SPEC_BYTES, api::v1::run_source::Target, common::v1::CommandAction};
+>>>>>>> fixc
 
-use crate::{config::Config, error::CliError, settings::PROJECT_FILE};
+use crate::{config::Config, error::CliError, interpreter::Wanted, settings::PROJECT_FILE};
 
 /// A project and what to run of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Project {
     /// Nearest directory at or above that holds `windlass.toml`, else the directory itself.
     pub(crate) root: PathBuf,
     pub(crate) target: Target,
     /// Globs of files that the snapshot takes although `.gitignore` hides them.
     pub(crate) files: Vec<String>,
+    /// The interpreter that its steps want.
+    pub(crate) python: Wanted,
 }
 
 /// Longest name of a step, less the letter that one may need before it.
@@ -49,14 +56,22 @@ impl Project {
     pub(crate) fn of_command(config: &Config, argv: Vec<String>) -> Result<Self, CliError> {
         let root = root_above(&real(&config.cwd)?).to_owned();
         let target = Target::Command(CommandAction { argv });
-        Ok(Self { root, target, files: Vec::new() })
+        Ok(Self { root, target, files: Vec::new(), python: Wanted::None })
     }
 
     fn of_pipeline(config: &Config, path: &str) -> Result<Self, CliError> {
         let (root, inside) = place_in_project(config, Path::new(path))?;
-        let text =
-            fs::read_to_string(root.join(&inside)).map_err(|error| unreadable(path, &error))?;
-        Ok(Self { root, target: Target::PipelineFile(inside), files: declared_files(&text) })
+        let file = root.join(&inside);
+        let size = fs::metadata(&file).map_or(0, |found| found.len());
+        if size > MAX_SPEC_BYTES {
+            return Err(CliError::refused_with(
+                format!("{path} has {size} bytes; a pipeline file has at most {MAX_SPEC_BYTES}"),
+                "put large data into files of their own that the steps read",
+            ));
+        }
+        let text = fs::read_to_string(file).map_err(|error| unreadable(path, &error))?;
+        let (files, python) = declared(&text);
+        Ok(Self { root, target: Target::PipelineFile(inside), files, python })
     }
 
     /// A pipeline of one step, named after the notebook.
@@ -81,7 +96,7 @@ impl Project {
             (root_above(&real(&config.cwd)?).to_owned(), place.to_owned())
         };
         let target = Target::Function(format!("{place}:{function}"));
-        Ok(Self { root, target, files: Vec::new() })
+        Ok(Self { root, target, files: Vec::new(), python: Wanted::OfCaller })
     }
 }
 
@@ -180,19 +195,33 @@ struct Declared {
 struct DeclaredEnv {
     requirements: Option<String>,
     uv: Option<String>,
+    python: Option<String>,
 }
 
-/// What a pipeline file says that the snapshot must hold. A file that cannot be read so declares
-/// nothing: the daemon will say what is wrong with it.
-fn declared_files(text: &str) -> Vec<String> {
+/// What a pipeline file says that the snapshot must hold, and which interpreter its steps want. A
+/// file that cannot be read so declares nothing, and what is no pattern is left out: the daemon
+/// will say what is wrong with it, and where.
+fn declared(text: &str) -> (Vec<String>, Wanted) {
+    let has_python = ["python:", "python\":", "notebook:", "notebook\":"];
+    let mut python = Wanted::None;
+    if has_python.iter().any(|key| text.contains(key)) {
+        python = Wanted::OfCaller;
+    }
     let at_top =
         |key: &str| text.lines().any(|line| line.trim_start_matches(['"', '\'']).starts_with(key));
     if !(at_top("files") || at_top("env") || text.trim_start().starts_with('{')) {
-        return Vec::new();
+        return (Vec::new(), python);
     }
     let declared: Declared = serde_saphyr::from_str(text).unwrap_or_default();
     let mut files = declared.files;
     if let Some(env) = declared.env {
+        // uv finds, or fetches, the interpreter that its project wants.
+        if env.uv.is_some() {
+            python = Wanted::None;
+        }
+        if let Some(path) = env.python {
+            python = Wanted::Named(path);
+        }
         files.extend(env.requirements);
         let uv = env.uv.iter().flat_map(|dir| {
             let dir = dir.trim_end_matches('/').trim_start_matches("./");
@@ -201,12 +230,13 @@ fn declared_files(text: &str) -> Vec<String> {
         });
         files.extend(uv);
     }
-    files
+    files.retain(|glob| is_pattern(glob));
+    (files, python)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Named, declared_files, named, root_above};
+    use super::{Named, Wanted, declared, named, root_above};
 
     #[test]
     fn targets_are_told_apart() {
@@ -233,6 +263,7 @@ mod tests {
 
     #[test]
     fn declared_files_are_read_leniently() {
+        let declared_files = |text: &str| declared(text).0;
         let text =
             "version: 1\nfiles: [data/*.csv]\nenv: {requirements: req.txt}\nsteps:\n  a: {x: 1}\n";
         assert_eq!(declared_files(text), ["data/*.csv", "req.txt"]);
@@ -241,5 +272,18 @@ mod tests {
         for odd in ["files: 3\n", "\tfiles: [", "files: [a]\nfiles: [b]\n", "", "steps: {}\n"] {
             assert_eq!(declared_files(odd), Vec::<String>::new(), "{odd:?}");
         }
+        // The daemon names their places; they must not hide its words.
+        assert_eq!(declared_files("files: [a, ../up, '[', b]\n"), ["a", "b"]);
+        assert_eq!(declared_files("env: {requirements: ../r.txt}\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_interpreter_is_the_one_that_steps_want() {
+        let step = "steps: {a: {python: 'f:g'}}\n";
+        assert_eq!(declared("steps: {a: {run: 'true'}}\n").1, Wanted::None);
+        assert_eq!(declared(step).1, Wanted::OfCaller);
+        assert_eq!(declared(&format!("env: {{uv: .}}\n{step}")).1, Wanted::None);
+        let named = declared(&format!("env: {{python: /nowhere}}\n{step}"));
+        assert_eq!(named.1, Wanted::Named("/nowhere".into()));
     }
 }

@@ -11,7 +11,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prost::bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use windlass_blobs::{digest_of, snapshot};
+use tonic::Status;
+use windlass_blobs::{
+    StoreError, digest_of,
+    snapshot::{self, SnapshotError},
+};
 use windlass_core::Digest;
 use windlass_proto::{
     MAX_CHUNK_BYTES,
@@ -21,7 +25,7 @@ use windlass_proto::{
 use crate::{
     config::Config,
     connect::{Link, answer},
-    error::CliError,
+    error::{CliError, causes, reason},
     git,
     project::Project,
     settings::Settings,
@@ -32,6 +36,9 @@ const PAGE: usize = 10_000;
 
 /// Chunks read ahead of the daemon.
 const READ_AHEAD: usize = 4;
+
+/// How often the snapshot is taken again of a project that changes while it is uploaded.
+const RETAKES: u32 = 3;
 
 /// An upload above this size shows its progress on a terminal.
 const SHOW_ABOVE: u64 = 50 << 20;
@@ -97,14 +104,18 @@ fn files_of(root: &Path, options: &snapshot::Options) -> Result<Walked, CliError
     Ok((taken.tree.encode().into(), left_out.into(), files))
 }
 
-fn refused(error: &dyn std::error::Error) -> CliError {
-    let mut text = format!("no snapshot of the project: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+fn refused(error: &SnapshotError) -> CliError {
+    use StoreError::{Changed, NotAFile, Vanished};
+    match error {
+        SnapshotError::Unstable(Changed { path } | Vanished { path } | NotAFile { path }) => {
+            changed(path)
+        }
+        SnapshotError::Read { path, source } => CliError::refused_with(
+            format!("cannot read {}: {source}", path.display()),
+            "give yourself access to it, or put it into .gitignore",
+        ),
+        other => CliError::refused(format!("no snapshot of the project: {}", causes(other))),
     }
-    CliError::refused(text)
 }
 
 /// Where digests of unchanged files are remembered, one file a project.
@@ -113,10 +124,46 @@ fn cache_file(config: &Config, root: &Path) -> PathBuf {
     config.home.cache().join("snapshots").join(&key[..16])
 }
 
+/// Why an upload came to nothing.
+enum UploadError {
+    /// This file is not what it was when the snapshot was taken.
+    Stale(PathBuf),
+    Other(CliError),
+}
+
+impl From<CliError> for UploadError {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
 impl Taken {
-    /// Brings the daemon whatever it lacks. The tree is sent last, so that one that is there has
-    /// all of its files there too, and a single question settles the common case.
-    pub(crate) async fn upload(&self, config: &Config, link: &Link) -> Result<(), CliError> {
+    /// Brings the daemon whatever it lacks. Where the project has changed since, what is there now
+    /// is taken instead.
+    pub(crate) async fn bring(
+        mut self,
+        config: &Config,
+        (project, settings): (&Project, &Settings),
+        link: &Link,
+    ) -> Result<Self, CliError> {
+        for _ in 0..RETAKES {
+            match self.upload(config, link).await {
+                Ok(()) => return Ok(self),
+                Err(UploadError::Other(error)) => return Err(error),
+                Err(UploadError::Stale(_)) => {}
+            }
+            self = take(config, project, settings).await?;
+        }
+        match self.upload(config, link).await {
+            Ok(()) => Ok(self),
+            Err(UploadError::Other(error)) => Err(error),
+            Err(UploadError::Stale(path)) => Err(changed(&path)),
+        }
+    }
+
+    /// The tree is sent last, so that one that is there has all of its files there too, and a
+    /// single question settles the common case.
+    async fn upload(&self, config: &Config, link: &Link) -> Result<(), UploadError> {
         let made = self.made.iter().map(|(digest, _)| digest.to_string()).collect();
         let lacking: HashSet<_> = find_missing(link, made).await?.into_iter().collect();
         if lacking.is_empty() {
@@ -131,7 +178,17 @@ impl Taken {
                 parts.push(Part { digest: *digest, content: Content::Made(bytes.clone()) });
             }
         }
-        send(config, link, parts).await
+        match send(config, link, parts).await? {
+            Ok(()) => Ok(()),
+            // The same size, but other bytes.
+            Err(status) if reason(&status).is_some_and(|reason| reason == "BLOB_CORRUPT") => {
+                let told =
+                    |file: &&(PathBuf, Digest, u64)| status.message().contains(&file.1.to_string());
+                let stale = self.files.iter().find(told).map(|file| file.0.clone());
+                Err(stale.map_or_else(|| CliError::from(status).into(), UploadError::Stale))
+            }
+            Err(status) => Err(CliError::from(status).into()),
+        }
     }
 
     async fn missing_files(&self, link: &Link) -> Result<Vec<Part>, CliError> {
@@ -178,7 +235,12 @@ impl Part {
     }
 }
 
-async fn send(config: &Config, link: &Link, parts: Vec<Part>) -> Result<(), CliError> {
+/// Sends the parts; what the daemon says to them.
+async fn send(
+    config: &Config,
+    link: &Link,
+    parts: Vec<Part>,
+) -> Result<Result<(), Status>, UploadError> {
     let total = parts.iter().map(Part::size).sum();
     let bar = progress(config, total);
     let (sender, chunks) = mpsc::channel(READ_AHEAD);
@@ -191,8 +253,7 @@ async fn send(config: &Config, link: &Link, parts: Vec<Part>) -> Result<(), CliE
     let read = reader.await.map_err(|error| CliError::refused(format!("upload: {error}")))?;
     // A file that could not be read explains a stream that the daemon then refused.
     read?;
-    sent?;
-    Ok(())
+    Ok(sent.map(drop))
 }
 
 fn progress(config: &Config, total: u64) -> ProgressBar {
@@ -209,7 +270,7 @@ fn read_part(
     part: &Part,
     sender: &mpsc::Sender<UploadBlobsRequest>,
     bar: &ProgressBar,
-) -> Result<(), CliError> {
+) -> Result<(), UploadError> {
     let mut first = Some(part.digest.to_string());
     let mut chunk = |data: Bytes| {
         bar.inc(data.len() as u64);
@@ -229,14 +290,14 @@ fn read_part(
             }
         }
         Content::File(path, size) => {
-            let unreadable = || CliError::io(format!("cannot read {}", path.display()));
+            let stale = |_| UploadError::Stale(path.clone());
             // No further than the size that was hashed: the file may be growing.
-            let mut file = File::open(path).map_err(unreadable())?.take(*size);
+            let mut file = File::open(path).map_err(stale)?.take(*size);
             let mut left = *size;
             loop {
                 let len = usize::try_from(left).unwrap_or(MAX_CHUNK_BYTES).min(MAX_CHUNK_BYTES);
                 let mut data = vec![0; len];
-                file.read_exact(&mut data).map_err(|_| changed(path))?;
+                file.read_exact(&mut data).map_err(stale)?;
                 left -= len as u64;
                 if !chunk(data.into()) || left == 0 {
                     return Ok(());

@@ -10,6 +10,7 @@ use prost::bytes::Bytes;
 use uuid::Uuid;
 use windlass_proto::api::v1;
 
+use parameters::check_given;
 pub(crate) use parameters::{PARAM_VARIABLE, Parameters, pair};
 pub(crate) use substitution::Substitution;
 pub(crate) use sweep::{Combination, GROUP, Sweep};
@@ -18,6 +19,7 @@ use crate::{
     config::Config,
     connect::{Link, insist},
     error::CliError,
+    interpreter::{self, Wanted},
     project::Project,
     secrets::{self, Secrets},
     settings::Settings,
@@ -84,9 +86,16 @@ pub(crate) async fn prepare(
     }
     let mut params = options.parameters.read(config)?;
     let substitutes = options.substitution.read(config)?;
+    let mut project = project.clone();
+    if substitutes.is_some() {
+        // Steps that are mocked need no interpreter; those that are not will tell.
+        project.python = Wanted::None;
+    }
+    let given = params.files.iter().chain(substitutes.iter().flat_map(|s| &s.mocks));
+    check_given(given)?;
     let labels = options.description.labels()?;
-    let (taken, link) = upload(config, project, &settings).await?;
-    let secrets = match secrets::asked(&link, project, &taken.source).await? {
+    let (taken, link) = upload(config, &project, &settings).await?;
+    let secrets = match secrets::asked(&link, &project, &taken.source).await? {
         Some(asked) => secrets::find(config, &project.root, &asked, &mut params).await?,
         None => Secrets::default(),
     };
@@ -128,6 +137,7 @@ pub(crate) async fn again(
     description: &Description,
 ) -> Result<Started, CliError> {
     let mut params = parameters.read(config)?;
+    check_given(&params.files)?;
     let labels = description.labels()?;
     let link = Link::open(config).await?;
     let secrets = match secrets::asked_again(&link, old).await? {
@@ -169,10 +179,11 @@ pub(crate) async fn upload(
     project: &Project,
     settings: &Settings,
 ) -> Result<(snapshot::Taken, Link), CliError> {
+    interpreter::check(config, project)?;
     let take = Box::pin(snapshot::take(config, project, settings));
     let (taken, link) = tokio::join!(take, Link::open(config));
     let (taken, link) = (taken?, link?);
-    taken.upload(config, &link).await?;
+    let taken = Box::pin(taken.bring(config, (project, settings), &link)).await?;
     Ok((taken, link))
 }
 

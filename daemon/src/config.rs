@@ -3,6 +3,9 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use windlass_core::Home;
+use windlass_proto::MAX_SPEC_BYTES;
+
+use crate::compile::MAX_STEPS;
 
 /// How long a daemon that started by itself stays with nothing to do.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(3 * 60 * 60);
@@ -33,8 +36,8 @@ pub struct WorkerCommand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest pipeline file or spec, in bytes.
-    pub max_spec_bytes: usize,
-    /// Most steps of one run.
+    pub max_spec_bytes: u64,
+    /// Most steps that the plan of a run writes down.
     pub max_steps: u32,
     /// Most items of one page of a listing.
     pub max_page_size: u32,
@@ -42,7 +45,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_spec_bytes: 1 << 20, max_steps: 100_000, max_page_size: 1_000 }
+        Self {
+            max_spec_bytes: MAX_SPEC_BYTES,
+            max_steps: u32::try_from(MAX_STEPS).unwrap_or(u32::MAX),
+            max_page_size: 1_000,
+        }
     }
 }
 

@@ -37,5 +37,11 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// Largest message either side accepts.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
+/// Longest pipeline file or spec.
+pub const MAX_SPEC_BYTES: u64 = 1 << 20;
+
+/// Most bytes of the files that give a run its parameters and mocks.
+pub const MAX_GIVEN_BYTES: u64 = 2 << 20;
+
 /// Largest chunk of a blob or a log in one message.
 pub const MAX_CHUNK_BYTES: usize = 1 << 20;

@@ -17,6 +17,9 @@ use crate::{
 /// Most threads that read files at once: disks and memory give out before more would help.
 const MAX_THREADS: usize = 4;
 
+/// How often a file that changes while it is read is read.
+const TRIES: usize = 4;
+
 /// Below so many bytes, starting a thread costs more than it saves.
 const BYTES_PER_THREAD: u64 = 4 << 20;
 
@@ -37,6 +40,8 @@ pub(super) fn digests(
     }
     let fresh = cache.filter(|_| !unknown.is_empty()).and_then(Fresh::begin);
     let read = read_all(root, &unknown)?;
+    let (unknown, read): (Vec<_>, Vec<_>) =
+        unknown.into_iter().zip(read).filter_map(|(file, now)| Some((file, now?))).unzip();
     if let (Some(file), Some(fresh)) = (cache, fresh) {
         let settled = unknown.iter().zip(&read).filter(|(_, now)| fresh.is_settled(&now.stamp));
         let mut next: Remembered =
@@ -53,8 +58,9 @@ pub(super) fn digests(
     Ok(known.chain(read).collect())
 }
 
-/// Reads the files, in their order, on as many threads as their bytes are worth.
-fn read_all(root: &Path, files: &[Seen]) -> Result<Vec<Content>, SnapshotError> {
+/// Reads the files, in their order, on as many threads as their bytes are worth. `None` for one
+/// that is gone by now.
+fn read_all(root: &Path, files: &[Seen]) -> Result<Vec<Option<Content>>, SnapshotError> {
     let bytes: u64 = files.iter().map(|file| file.stamp.size).sum();
     let worth = usize::try_from(bytes / BYTES_PER_THREAD).unwrap_or(MAX_THREADS);
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -85,16 +91,22 @@ fn read_all(root: &Path, files: &[Seen]) -> Result<Vec<Content>, SnapshotError> 
     Ok(all.into_iter().map(|(_, content)| content).collect())
 }
 
-/// Reads one file; one that does not stand still is tried once more.
-fn read_one(root: &Path, file: &Seen) -> Result<Content, SnapshotError> {
+/// Reads one file; one that does not stand still is tried again. Who removes a file between the
+/// listing and here has a project without it.
+fn read_one(root: &Path, file: &Seen) -> Result<Option<Content>, SnapshotError> {
     let path = root.join(&file.path);
     let read = || hash_open(&path, &open_regular(&path)?);
-    let content = match read() {
-        Err(StoreError::Changed { .. } | StoreError::Vanished { .. }) => read(),
-        other => other,
-    };
-    content.map_err(|error| match error {
-        StoreError::Io { path, source } => SnapshotError::Read { path, source },
-        other => SnapshotError::Unstable(other),
-    })
+    let mut content = read();
+    for _ in 1..TRIES {
+        if !matches!(content, Err(StoreError::Changed { .. })) {
+            break;
+        }
+        content = read();
+    }
+    match content {
+        Ok(content) => Ok(Some(content)),
+        Err(StoreError::Vanished { .. }) => Ok(None),
+        Err(StoreError::Io { path, source }) => Err(SnapshotError::Read { path, source }),
+        Err(other) => Err(SnapshotError::Unstable(other)),
+    }
 }

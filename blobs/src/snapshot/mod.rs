@@ -95,6 +95,11 @@ impl Snapshot {
     }
 }
 
+/// True for what `Options::files` may hold: a pattern, for paths within the project.
+pub fn is_pattern(glob: &str) -> bool {
+    rules::Wanted::new(Path::new("/"), &[glob.to_owned()]).is_ok()
+}
+
 /// Takes a snapshot of the directory `root`. Links are recorded, never followed.
 pub fn take(root: &Path, options: &Options) -> Result<Snapshot, SnapshotError> {
     let root = root.canonicalize().map_err(SnapshotError::read(root))?;

@@ -71,9 +71,11 @@ impl Walk {
         around: Option<Rc<Rules>>,
         stance: Stance,
     ) -> Result<(), SnapshotError> {
-        let read = || SnapshotError::read(dir);
-        let listing = fs::read_dir(dir).map_err(read())?;
-        let entries: Vec<_> = listing.collect::<io::Result<_>>().map_err(read())?;
+        let listed = fs::read_dir(dir).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let entries = match listed {
+            Err(error) if !relative.is_empty() && is_gone(&error) => return Ok(()),
+            listed => listed.map_err(SnapshotError::read(dir))?,
+        };
         let has = |name: &str| entries.iter().any(|entry| entry.file_name() == name);
         let has_ignore = has(".gitignore");
         let rules = Rules::entering(around, dir, has(".git"), has_ignore);
@@ -110,7 +112,7 @@ impl Walk {
         stance: Stance,
     ) -> Result<(), SnapshotError> {
         let path = entry.path();
-        let kind = entry.file_type().map_err(SnapshotError::read(&path))?;
+        let Some(kind) = unless_gone(&path, entry.file_type())? else { return Ok(()) };
         let under = |name: &str| match relative {
             "" => name.to_owned(),
             _ => format!("{relative}/{name}"),
@@ -175,15 +177,16 @@ impl Walk {
             return Err(SnapshotError::Unfit { path: path.to_path_buf(), source });
         }
         if kind.is_symlink() {
-            match link_target(path).map_err(SnapshotError::read(path))? {
-                Some(target) => {
+            match unless_gone(path, link_target(path))? {
+                None => {}
+                Some(Some(target)) => {
                     let link = Node::Link { target: target.into() };
                     self.found.others.push((name.clone(), link));
                 }
-                None => self.leave_out(name.clone(), Why::NotUtf8),
+                Some(None) => self.leave_out(name.clone(), Why::NotUtf8),
             }
         } else if kind.is_file() {
-            let meta = entry.metadata().map_err(SnapshotError::read(path))?;
+            let Some(meta) = unless_gone(path, entry.metadata())? else { return Ok(()) };
             if stance != Stance::Open && meta.len() > self.max_file {
                 self.leave_out(name.clone(), Why::TooLarge);
             } else {
@@ -198,5 +201,18 @@ impl Walk {
 
     fn leave_out(&mut self, path: String, why: Why) {
         self.found.left_out.push(LeftOut { path, why });
+    }
+}
+
+/// True for what was removed after it was listed, or became something else: it is not there.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn unless_gone<T>(path: &Path, found: io::Result<T>) -> Result<Option<T>, SnapshotError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(SnapshotError::read(path)(error)),
     }
 }

@@ -252,3 +252,33 @@ fn many_large_files_are_read_side_by_side() {
         assert_eq!((digest, size), (crate::digest_of(&vec![n; 3 << 20]), 3 << 20));
     }
 }
+
+/// Editors and tools make and remove files at any moment; that is no reason to have no snapshot.
+#[test]
+fn what_vanishes_meanwhile_is_not_there() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let dir = project(&[("stays", "1")]);
+    let root = dir.path().canonicalize().unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for n in 0..40 {
+                    fs::create_dir_all(root.join(format!("d{n}"))).unwrap();
+                    fs::write(root.join(format!("d{n}/f")), "x").unwrap();
+                    fs::write(root.join(format!("f{n}")), "x").unwrap();
+                }
+                for n in 0..40 {
+                    fs::remove_dir_all(root.join(format!("d{n}"))).unwrap();
+                    fs::remove_file(root.join(format!("f{n}"))).unwrap();
+                }
+            }
+        });
+        let outcomes: Vec<_> = (0..300).map(|_| take(&root, &Options::default())).collect();
+        over.store(true, Ordering::Relaxed);
+        for outcome in outcomes {
+            assert!(outcome.unwrap().tree.get("stays").is_some());
+        }
+    });
+}

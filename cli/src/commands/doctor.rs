@@ -64,6 +64,7 @@ impl Doctor {
         let mut findings = vec![home(config), disk(config), socket(config)];
         findings.extend(services(config).await);
         findings.push(python(config));
+        findings.push(uv());
         findings.push(git());
         let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
         print(app, &findings)?;
@@ -240,6 +241,14 @@ fn find_python(config: &Config) -> Option<PathBuf> {
     let names = ["python3", "python"];
     let dirs = virtual_env.into_iter().chain(on_path);
     dirs.flat_map(|dir| names.map(|name| dir.join(name))).find(|path| path.is_file())
+}
+
+fn uv() -> Finding {
+    const WHAT: &str = "uv";
+    match first_line(Command::new("uv").arg("--version")) {
+        Ok(version) => Finding::ok(WHAT, version),
+        Err(_) => Finding::ok(WHAT, "no uv: environments are built with venv and pip, more slowly"),
+    }
 }
 
 fn git() -> Finding {

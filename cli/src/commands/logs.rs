@@ -30,6 +30,9 @@ pub(crate) struct Logs {
     /// Another attempt than the last
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
+    /// Begin each line with the time of the block that it came in
+    #[arg(long)]
+    times: bool,
 }
 
 impl Logs {
@@ -42,8 +45,8 @@ impl Logs {
         let json = app.json;
         let mut view: Box<dyn View + '_> = match self.run.step {
             _ if json => Box::new(JsonLines { out: app.out, err: app.err }),
-            Some(_) => Box::new(Exact { out: app.out, err: app.err }),
-            None => Box::new(Plain::of_logs(app)),
+            Some(_) if !self.times => Box::new(Exact { out: app.out, err: app.err }),
+            _ => Box::new(Plain::of_logs(app, self.times)),
         };
         match (&self.run.step, self.attempt) {
             (Some(name), attempt) => {
@@ -114,8 +117,8 @@ async fn print(
     let mut tail = Tail::open(link, wanted);
     while let Some(item) = tail.next().await {
         match item? {
-            Item::Chunk { stream, data } => {
-                view.printed(model, at, Print { stream, data: &data })?
+            Item::Chunk { stream, data, time } => {
+                view.printed(model, at, Print { stream, data: &data, time })?
             }
             Item::Gap { length, reason, .. } => {
                 view.note(&format!("{length} bytes are lost: {reason}"))?;
@@ -162,7 +165,9 @@ impl View for JsonLines<'_> {
     fn printed(&mut self, model: &Model, step: usize, print: Print<'_>) -> Result<(), CliError> {
         let stream = print.stream.as_str_name().trim_start_matches("LOG_STREAM_").to_lowercase();
         let text = String::from_utf8_lossy(print.data);
-        let piece = json!({ "step": model.name(step), "stream": stream, "text": text });
+        let time = render::time_text(print.time.as_ref());
+        let piece =
+            json!({ "step": model.name(step), "stream": stream, "time": time, "text": text });
         writeln!(self.out, "{piece}")?;
         Ok(self.out.flush()?)
     }

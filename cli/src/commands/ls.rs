@@ -1,3 +1,4 @@
+use clap::builder::RangedU64ValueParser;
 use windlass_core::RunState;
 use windlass_proto::api::v1;
 
@@ -16,7 +17,8 @@ const PAGE: usize = 1_000;
 #[derive(clap::Args)]
 pub(crate) struct Ls {
     /// Most runs listed
-    #[arg(long, short = 'n', default_value_t = 50)]
+    #[arg(long, short = 'n', default_value_t = 50, value_name = "N",
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
     /// Only runs of this pipeline
     #[arg(long)]

@@ -12,6 +12,7 @@ mod explain;
 mod init;
 mod logs;
 mod ls;
+mod metrics;
 mod outputs;
 mod plan;
 mod rerun;
@@ -52,6 +53,7 @@ pub(crate) enum Client {
     Ls(ls::Ls),
     Show(show::Show),
     Logs(logs::Logs),
+    Metrics(metrics::Metrics),
     Explain(explain::Explain),
     Watch(watch::Watch),
     Wait(wait::Wait),
@@ -81,6 +83,7 @@ impl Client {
             Self::Show(show) => Box::pin(show.run(app)).await,
             Self::Explain(explain) => Box::pin(explain.run(app)).await,
             Self::Logs(logs) => Box::pin(logs.run(app)).await,
+            Self::Metrics(metrics) => Box::pin(metrics.run(app)).await,
             Self::Watch(watch) => Box::pin(watch.run(app)).await,
             Self::Wait(wait) => Box::pin(wait.run(app)).await,
             Self::Cancel(cancel) => Box::pin(cancel.run(app)).await,

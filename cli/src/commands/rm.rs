@@ -1,3 +1,4 @@
+use uuid::Uuid;
 use windlass_proto::api::v1;
 
 use crate::{
@@ -21,17 +22,22 @@ impl Rm {
         // All names are read before any run goes, for `@last` will then mean another.
         let mut runs = Vec::new();
         for name in &self.runs {
-            runs.push(reference::run_alone(&link, name).await?);
+            // Who says the id may say it twice: what is not there any more is deleted.
+            if Uuid::try_parse(name).is_ok() {
+                runs.push((name.clone(), name.clone()));
+            } else {
+                let run = reference::run_alone(&link, name).await?;
+                runs.push((run.run_id, run.name));
+            }
         }
-        for run in &runs {
-            let request = v1::DeleteRunRequest { run: run.run_id.clone() };
-            answer(link.runs().delete_run(request)).await?;
+        for (id, name) in &runs {
+            answer(link.runs().delete_run(v1::DeleteRunRequest { run: id.clone() })).await?;
             if !app.json {
-                writeln!(app.out, "{} deleted", render::clean(&run.name))?;
+                writeln!(app.out, "{} deleted", render::clean(name))?;
             }
         }
         if app.json {
-            let ids: Vec<_> = runs.iter().map(|run| run.run_id.as_str()).collect();
+            let ids: Vec<_> = runs.iter().map(|(id, _)| id.as_str()).collect();
             app.print_json(&serde_json::json!({ "deleted": ids }))?;
         }
         Ok(Exit::Ok)

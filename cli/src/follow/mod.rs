@@ -12,6 +12,7 @@ mod tail;
 mod tails;
 mod watch;
 
+use prost_types::Timestamp;
 use windlass_proto::{api::v1, common::v1::LogStream};
 
 pub(crate) use group::{Group, GroupFollowed, follow_group};
@@ -61,6 +62,8 @@ pub(crate) trait View {
 pub(crate) struct Print<'a> {
     pub(crate) stream: LogStream,
     pub(crate) data: &'a [u8],
+    /// When the worker read the first byte.
+    pub(crate) time: Option<Timestamp>,
 }
 
 /// How following ended.

@@ -95,8 +95,8 @@ impl Pursuit {
     fn told(&mut self, event: Event, view: &mut dyn View) -> Result<(), CliError> {
         self.moved = Instant::now();
         match event {
-            Event::Printed { step, item: Item::Chunk { stream, data } } => {
-                view.printed(&self.model, step, Print { stream, data: &data })
+            Event::Printed { step, item: Item::Chunk { stream, data, time } } => {
+                view.printed(&self.model, step, Print { stream, data: &data, time })
             }
             Event::Printed { step, item: Item::Gap { length, reason, .. } } => {
                 let name = self.model.name(step);

@@ -1,4 +1,5 @@
 use prost::bytes::{Buf, Bytes};
+use prost_types::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 use windlass_proto::{
@@ -30,6 +31,7 @@ pub(crate) enum Item {
     Chunk {
         stream: LogStream,
         data: Bytes,
+        time: Option<Timestamp>,
     },
     /// Bytes that were lost.
     Gap {
@@ -164,7 +166,7 @@ impl Positions {
         chunk.data.advance(known);
         let len = i64::try_from(chunk.data.len()).unwrap_or(i64::MAX);
         *position = (*position).max(chunk.offset).saturating_add(len);
-        Some(Item::Chunk { stream, data: chunk.data })
+        Some(Item::Chunk { stream, data: chunk.data, time: chunk.time })
     }
 
     fn gap(&mut self, gap: v1::LogGap) -> Option<Item> {

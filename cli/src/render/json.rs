@@ -21,6 +21,7 @@ pub(crate) fn run(run: &v1::Run, with_steps: bool) -> Value {
         "params": values(&run.params),
         "git": run.git.as_ref().and_then(git),
         "snapshot": text(&run.snapshot),
+        "environment_digests": sorted(&run.environment_digests, |digest| digest.as_str().into()),
         "user": text(&run.user),
         "host": text(&run.host),
         "labels": sorted(&run.labels, |value| Value::from(value.as_str())),
@@ -107,7 +108,9 @@ fn environment(environment: &common::Environment) -> Value {
         "cpu": text(&environment.cpu),
         "cpu_count": environment.cpu_count,
         "hostname": text(&environment.hostname),
+        "gpu_driver": text(&environment.gpu_driver),
         "kind": text(&environment.kind),
+        "lock": text(&environment.lock),
         "image": text(&environment.image),
     })
 }
@@ -238,7 +241,7 @@ pub(super) fn text(text: &str) -> Option<&str> {
 }
 
 /// RFC 3339 in UTC, always with six digits of a second, so that the texts sort as the times do.
-pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
+pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
     time.and_then(words::instant).map(|time| format!("{time:.6}"))
 }
 

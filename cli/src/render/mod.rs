@@ -18,7 +18,8 @@ mod words;
 
 pub(crate) use columns::{Cell, Columns, shorten, width};
 pub(crate) use json::{
-    artifact_entries, kind as artifact_kind, output_entries, run as run_json, worker,
+    artifact_entries, kind as artifact_kind, output_entries, run as run_json, time as time_text,
+    worker,
 };
 pub(crate) use list::{Style as ListStyle, runs as run_list};
 pub(crate) use page::page;

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use windlass_core::RunState;
 use windlass_proto::{api::v1, common::v1 as common};
 
@@ -6,14 +8,15 @@ use super::{Cell, Columns, ListStyle, Tint, calls, clean, json, style, timeline,
 /// Most calls, files and parameters listed of one run; `--json` has all.
 const MAX_LINES: usize = 40;
 
-/// A run as a page to read.
-pub(crate) fn page(run: &v1::Run, look: &ListStyle) -> String {
+/// A run as a page to read; `values` are the texts of small outputs by digest.
+pub(crate) fn page(run: &v1::Run, values: &HashMap<String, String>, look: &ListStyle) -> String {
     let mut page = Page { out: String::new(), look };
     page.header(run);
     page.parameters(run);
     page.steps(run);
     page.metrics(run);
     page.calls(run);
+    page.outputs(run, values);
     page.files(run);
     page.out
 }
@@ -60,6 +63,7 @@ impl Page<'_> {
         fact("run", run.run_id.clone());
         fact("started", self.started(run));
         fact("code", code(run));
+        fact("python", interpreters(run));
         fact("from", parent(run));
         let mut labels: Vec<_> = run.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         labels.sort();
@@ -129,17 +133,40 @@ impl Page<'_> {
         }
         let mut table = Columns::new(2, Some(1));
         let several = run.steps.len() > 1;
-        for (step, call) in calls.iter().take(MAX_LINES) {
-            let outcome = if call.error.is_empty() { "" } else { call.error.as_str() };
+        let folded = calls::folded(&calls);
+        for call in folded.iter().take(MAX_LINES) {
             table.push(vec![
-                Cell::new(Tint::Faint, if several { step.step.as_str() } else { "" }),
-                Cell::plain(calls::call(call)),
+                Cell::new(Tint::Faint, if several { call.step.step.as_str() } else { "" }),
+                Cell::plain(&call.text),
                 Cell::plain(words::duration(words::seconds(call.seconds))).right(),
-                Cell::new(Tint::Bad, outcome),
+                Cell::new(Tint::Bad, call.error),
             ]);
         }
         self.table("Calls", &table);
-        self.more(calls.len());
+        self.more(folded.len());
+    }
+
+    fn outputs(&mut self, run: &v1::Run, values: &HashMap<String, String>) {
+        let mut table = Columns::new(2, Some(3));
+        let several = run.steps.len() > 1;
+        let of_step = |step: &'_ v1::Step| step.outputs.len();
+        let count = run.steps.iter().map(of_step).sum();
+        let outputs = run.steps.iter().flat_map(|step| step.outputs.iter().map(move |o| (step, o)));
+        for (step, output) in outputs.take(MAX_LINES) {
+            let bytes = words::bytes(u64::try_from(output.size_bytes).unwrap_or_default());
+            let value = values.get(&output.digest).map_or("", |text| text.trim());
+            table.push(vec![
+                Cell::new(Tint::Faint, if several { step.step.as_str() } else { "" }),
+                Cell::plain(&output.name),
+                Cell::new(Tint::Faint, &output.codec),
+                Cell::new(Tint::Strong, value),
+                Cell::plain(bytes).right(),
+            ]);
+        }
+        if count > 0 {
+            self.table("Outputs", &table);
+            self.more(count);
+        }
     }
 
     fn files(&mut self, run: &v1::Run) {
@@ -199,6 +226,21 @@ fn code(run: &v1::Run) -> String {
         parts.push(format!("snapshot {}", run.snapshot.get(..12).unwrap_or(&run.snapshot)));
     }
     parts.join(" · ")
+}
+
+/// `3.11.7, 98 packages`, once for each environment.
+fn interpreters(run: &v1::Run) -> String {
+    let attempts = run.steps.iter().filter_map(|step| step.attempts.last());
+    let mut texts: Vec<String> = Vec::new();
+    for environment in attempts.filter_map(|attempt| attempt.environment.as_ref()) {
+        let version = environment.python.rsplit(' ').next().unwrap_or_default();
+        let packages = words::plural(environment.packages.len(), "package");
+        let text = format!("{version}, {packages}");
+        if !version.is_empty() && !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts.join(" · ")
 }
 
 fn parent(run: &v1::Run) -> String {

@@ -4,15 +4,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use windlass_proto::api::v1::{NamedText, ParamValues};
+use windlass_proto::{
+    MAX_GIVEN_BYTES,
+    api::v1::{NamedText, ParamValues},
+};
 
 use crate::{config::Config, error::CliError};
 
 /// Prefix of the variables that set parameters.
 pub(crate) const PARAM_VARIABLE: &str = "WINDLASS_PARAM_";
-
-/// Longest file of parameters or mocks, in bytes.
-const MAX_FILE: u64 = 4 << 20;
 
 /// What stands for stdin where a file is named, and how it is called in messages.
 const STDIN: (&str, &str) = ("-", "stdin");
@@ -87,12 +87,30 @@ pub(super) fn read_files(
 
 fn text_of(from: &mut dyn Read) -> io::Result<String> {
     let mut text = String::new();
-    let read = from.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if u64::try_from(read).is_ok_and(|read| read > MAX_FILE) {
-        let limit = MAX_FILE >> 20;
-        return Err(io::Error::other(format!("it has more than {limit} MiB")));
-    }
+    // One byte more than may be sent tells that there is more.
+    from.take(MAX_GIVEN_BYTES + 1).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Refuses more than the daemon takes in one request, naming the file that is too much.
+pub(super) fn check_given<'a>(
+    files: impl IntoIterator<Item = &'a NamedText>,
+) -> Result<(), CliError> {
+    let mut total = 0;
+    for file in files {
+        total += file.text.len() as u64;
+        if total > MAX_GIVEN_BYTES {
+            let limit = MAX_GIVEN_BYTES >> 20;
+            return Err(CliError::refused_with(
+                format!(
+                    "{} is too large: parameters and mocks have at most {limit} MiB",
+                    file.name
+                ),
+                "put large data into a file of the project, and give its path as a parameter",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn unreadable(name: &str, error: &io::Error) -> CliError {

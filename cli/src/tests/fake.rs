@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) created: Vec<v1::CreateRunRequest>,
     pub(super) cancelled: Vec<v1::CancelRunRequest>,
     pub(super) pages: Vec<i32>,
+    /// Done whenever it is asked what is missing: what others do to the project meanwhile.
+    pub(super) meddle: Option<Box<dyn FnMut() + Send>>,
     pub(super) mistakes: Vec<v1::PipelineError>,
     /// What pipelines ask of their caller; none: nobody may ask.
     pub(super) described: Option<v1::DescribePipelineResponse>,
@@ -253,7 +255,10 @@ impl BlobService for Fake {
         &self,
         request: Request<v1::FindMissingRequest>,
     ) -> Result<Response<v1::FindMissingResponse>, Status> {
-        let state = self.state();
+        let mut state = self.state();
+        if let Some(meddle) = &mut state.meddle {
+            meddle();
+        }
         let mut missing = request.into_inner().digests;
         missing.retain(|digest| !state.blobs.contains_key(digest));
         Ok(Response::new(v1::FindMissingResponse { missing }))
@@ -273,9 +278,16 @@ impl BlobService for Fake {
             }
             state.blobs.entry(digest.clone()).or_default().extend_from_slice(&chunk.data);
         }
-        for (digest, bytes) in &self.state().blobs {
-            assert_eq!(&windlass_blobs::digest_of(bytes).to_string(), digest);
+        let mut state = self.state();
+        let unsound = |(digest, bytes): &(&String, &Vec<u8>)| {
+            windlass_blobs::digest_of(bytes).to_string() != **digest
+        };
+        if let Some(digest) = state.blobs.iter().find(unsound).map(|(digest, _)| digest.clone()) {
+            state.blobs.remove(&digest);
+            let told = format!("expected blob {digest}, got another");
+            return Err(refusal(Code::DataLoss, "BLOB_CORRUPT", &told));
         }
+        drop(state);
         Ok(Response::new(v1::UploadBlobsResponse { stored: 0 }))
     }
 

@@ -97,6 +97,7 @@ calm-fox  ✓ succeeded in 4.0 s
   run       0193a1b2-7c3d-7000-8000-0000calm-fox
   started   …
   code      3f2c1a9d3f on main, with changes · snapshot 8f8f8f8f8f8f
+  python    3.11.7, 1 package
 
 Parameters
   n_estimators  200                   cli
@@ -113,6 +114,9 @@ Metrics
 
 Calls
   train  fit(n=200, x=\"DataFrame 3x2\")  2.5 s
+
+Outputs
+  train  model  json  {\"a\": 1}  8 B
 
 Files
   load   model.pkl      3 B

@@ -4,6 +4,7 @@ mod explaining;
 mod fake;
 mod following;
 mod looking;
+mod refusing;
 mod secrets;
 mod starting;
 mod sweeping;

@@ -28,7 +28,7 @@ pub(super) struct Entry {
 impl Logbook {
     pub(super) fn take_in(&mut self, item: Item) {
         match item {
-            Item::Chunk { stream, data } => {
+            Item::Chunk { stream, data, .. } => {
                 let stdout = stream == LogStream::Stdout;
                 let Self { lines, stdout: out, other } = self;
                 let cutter = if stdout { out } else { other };
@@ -97,7 +97,7 @@ mod tests {
         for at in 0..MAX_LINES + 5 {
             let data = format!("line {at}\nx").into_bytes()[usize::from(at > 0)..].to_vec();
             let data = if at == 0 { data } else { [b"x\nl".to_vec(), data].concat() };
-            book.take_in(Item::Chunk { stream: LogStream::Stdout, data: data.into() });
+            book.take_in(Item::Chunk { stream: LogStream::Stdout, data: data.into(), time: None });
         }
         assert_eq!(book.len(), MAX_LINES);
         assert_eq!(book.window(3, 0).count(), 3);

@@ -37,7 +37,7 @@ fn desk() -> Desk {
 }
 
 fn print(desk: &mut Desk, text: &'static str) {
-    desk.printed(Item::Chunk { stream: LogStream::Stdout, data: text.into() });
+    desk.printed(Item::Chunk { stream: LogStream::Stdout, data: text.into(), time: None });
 }
 
 fn press(desk: &mut Desk, code: KeyCode) -> Option<Wish> {
@@ -109,7 +109,7 @@ fn a_log_that_is_read_stays_where_it_is() {
     let mut desk = desk();
     "abcdefghijklmnopqrstuvwxyz".chars().for_each(|c| {
         let line = format!("line {c}\n").into_bytes();
-        desk.printed(Item::Chunk { stream: LogStream::Stdout, data: line.into() });
+        desk.printed(Item::Chunk { stream: LogStream::Stdout, data: line.into(), time: None });
     });
     press(&mut desk, KeyCode::BackTab);
     press(&mut desk, KeyCode::PageUp);

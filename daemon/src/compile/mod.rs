@@ -35,13 +35,33 @@ use report::{Origin, Report};
 pub(crate) use file::schema;
 pub(crate) use module::functions;
 
+/// Most steps that a pipeline writes down, with those of its inner pipelines. What `foreach`, `loop`
+/// and `matrix` make of them while a run goes on is bounded apart.
+pub(crate) const MAX_STEPS: usize = 10_000;
+
+/// Longest other file that is read, in bytes.
+pub(crate) const MAX_FILE_BYTES: u64 = 4 << 20;
+
 /// The files of a snapshot.
 pub(crate) trait SnapshotFiles {
     /// The content of the file at `path`, or `None` where there is no such plain file.
     fn read(&self, path: &str) -> Option<Cow<'_, [u8]>>;
 
+    /// How many bytes the plain file at `path` has, also where it cannot be read.
+    fn size(&self, path: &str) -> Option<u64>;
+
+    /// True where a step will find something at `path`, through links too.
+    fn has(&self, path: &str) -> bool;
+
     /// The paths of all plain files, relative to the project's root, with `/`.
     fn paths(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+}
+
+/// Why the file at `path`, which is there, is not read.
+fn too_large(path: &str, limit: u64, files: &dyn SnapshotFiles) -> Option<(String, String)> {
+    let size = files.size(path).filter(|size| *size > limit)?;
+    let message = format!("`{path}` has {size} bytes, more than the {limit} that are read");
+    Some((message, "put large data into a file of its own that the steps read".to_owned()))
 }
 
 /// Where blobs are kept.

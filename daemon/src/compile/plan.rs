@@ -46,9 +46,6 @@ pub(super) use self::substitutes::{Substitutes, read as read_substitutes};
 /// What each step's function is, where it has one that can be called.
 type Callables = Vec<Option<Rc<Callable>>>;
 
-/// Most steps of all levels of a pipeline.
-const MAX_TEMPLATES: usize = 10_000;
-
 /// What a plan is made of besides the spec.
 pub(super) struct Ingredients<'a> {
     pub(super) files: &'a dyn SnapshotFiles,

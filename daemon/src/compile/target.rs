@@ -1,5 +1,6 @@
 use windlass_core::{StepPath, nearest};
 use windlass_proto::{
+    MAX_SPEC_BYTES,
     api::v1::{PipelineError, RunSource, run_source},
     common::v1::{
         CommandAction, NotebookAction, OutputSpec, PipelineSpec, PythonAction, StepSpec,
@@ -12,6 +13,7 @@ use super::{
     file::{self, stem},
     python::Target,
     report::{Origin, Report, plain},
+    too_large,
     validate::safe_path,
     yaml,
 };
@@ -50,6 +52,9 @@ fn from_file<T>(
     go_on: impl FnOnce(PipelineSpec, Report<'_>) -> Result<T, Vec<PipelineError>>,
 ) -> Result<T, Vec<PipelineError>> {
     safe_path(path).map_err(|(message, help)| vec![error(path, &message, &help)])?;
+    if let Some((message, help)) = too_large(path, MAX_SPEC_BYTES, files) {
+        return Err(vec![error(path, &message, &help)]);
+    }
     let Some(bytes) = files.read(path) else {
         let is_yaml = |path: &&str| path.ends_with(".yaml") || path.ends_with(".yml");
         let near = nearest(path, files.paths().filter(is_yaml));

@@ -37,6 +37,14 @@ impl SnapshotFiles for Files {
         self.0.get(path).map(Cow::from)
     }
 
+    fn size(&self, path: &str) -> Option<u64> {
+        self.0.get(path).map(|bytes| bytes.len() as u64)
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
     fn paths(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         Box::new(self.0.keys().map(String::as_str))
     }

@@ -1,5 +1,6 @@
 //! What must hold of every spec, whether it came from a file or from an SDK.
 mod actions;
+mod files;
 mod flow;
 mod params;
 mod secrets;
@@ -9,13 +10,14 @@ use std::collections::{BTreeSet, HashMap};
 use windlass_core::{StepIndex, StepPath, nearest};
 use windlass_proto::common::v1::{OutputSpec, PipelineSpec, StepSpec, environment_spec::Kind};
 
-use super::report::{Part, Report};
+use super::{
+    MAX_STEPS,
+    report::{Part, Report},
+};
 
+pub(super) use files::check as check_files;
 pub(super) use flow::{MAX_INSTANCES, brought, is_reducer};
 pub(super) use params::{declared, fits_pattern, is_identifier};
-
-/// Most steps of a pipeline.
-pub(super) const MAX_STEPS: usize = 10_000;
 
 /// Most parameters of a pipeline, and most outputs, metrics, arguments or variables of a step.
 const MAX_LISTED: usize = 1_000;

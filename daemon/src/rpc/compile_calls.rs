@@ -11,16 +11,13 @@ use windlass_proto::api::v1::{
 use windlass_proto::common::v1::Plan;
 
 use super::status::{internal, invalid, invalid_pipeline, status};
-use crate::compile::{self, BlobWriter, Compiled, Offer, SnapshotFiles};
+use crate::compile::{self, BlobWriter, Compiled, MAX_FILE_BYTES, Offer, SnapshotFiles};
 
 /// Most pipelines that compile at the same time.
 const MAX_PARALLEL: usize = 2;
 
 /// Longest tree of a snapshot, in bytes.
 const MAX_TREE_BYTES: u64 = 64 << 20;
-
-/// Longest file that the compiler reads, in bytes.
-const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What is given for a run besides what to run.
 #[derive(Default)]
@@ -165,6 +162,23 @@ impl SnapshotFiles for ProjectFiles {
                 tracing::warn!(path, %error, "a file of a snapshot cannot be read");
                 None
             }
+        }
+    }
+
+    fn size(&self, path: &str) -> Option<u64> {
+        match self.tree.get(path) {
+            Some(Node::File(file)) => Some(file.size),
+            _ => None,
+        }
+    }
+
+    fn has(&self, path: &str) -> bool {
+        let is_link = |(at, _)| matches!(self.tree.get(&path[..at]), Some(Node::Link { .. }));
+        match self.tree.get(path) {
+            Some(Node::EmptyDir) => false,
+            Some(_) => true,
+            // What a link leads to is the step's to find.
+            None => path.match_indices('/').any(is_link),
         }
     }
 

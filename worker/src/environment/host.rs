@@ -1,4 +1,4 @@
-use std::{fs, num::NonZero, thread::available_parallelism};
+use std::{fs, num::NonZero, path::Path, thread::available_parallelism};
 
 use windlass_proto::common::v1::Environment;
 
@@ -19,9 +19,20 @@ pub(super) fn describe() -> Environment {
         machine: system.machine().to_string_lossy().into_owned(),
         cpu: value(&cpu, "model name", ':').unwrap_or_default(),
         cpu_count: u32::try_from(cores).unwrap_or(u32::MAX),
+        gpu_driver: gpu_driver(Path::new("/proc/driver/nvidia/version")).unwrap_or_default(),
         hostname: system.nodename().to_string_lossy().into_owned(),
         ..Environment::default()
     }
+}
+
+/// `NVIDIA 535.104.05`, from the line that the driver's kernel module tells of itself.
+fn gpu_driver(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let is_version =
+        |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
+    let (_, line) = text.lines().find_map(|line| line.split_once("NVRM version:"))?;
+    let version = line.split_whitespace().find(is_version)?;
+    Some(format!("NVIDIA {version}"))
 }
 
 /// The value of `key` in lines of `key SEPARATOR value`, without quotes.
@@ -33,7 +44,22 @@ fn value(text: &str, key: &str, separator: char) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::value;
+    use super::{gpu_driver, value};
+
+    #[test]
+    fn the_driver_of_a_gpu() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("version");
+        assert_eq!(gpu_driver(&file), None);
+        let text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n\
+                    GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n";
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(gpu_driver(&file).unwrap(), "NVIDIA 535.104.05");
+        let open =
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build\n";
+        std::fs::write(&file, open).unwrap();
+        assert_eq!(gpu_driver(&file).unwrap(), "NVIDIA 550.54.14");
+    }
 
     #[test]
     fn values_in_the_systems_files() {

@@ -62,7 +62,9 @@ pub(in crate::compile) fn explain(fault: &Fault) -> (String, String) {
                 .to_owned()
         }
         What::MissingKey(_) => String::new(),
-        What::Wrong(message) if message.starts_with("expected a string") => {
+        What::Wrong(message)
+            if message.starts_with("expected text") || message.starts_with("expected a string") =>
+        {
             "write it in quotes".to_owned()
         }
         What::Wrong(_) => String::new(),

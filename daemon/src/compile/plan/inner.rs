@@ -3,6 +3,7 @@ use std::rc::Rc;
 
 use windlass_core::nearest;
 use windlass_proto::{
+    MAX_SPEC_BYTES,
     api::v1::PipelineError,
     common::v1::{PipelineSpec, step_spec::Action},
 };
@@ -15,6 +16,7 @@ use crate::{
     compile::{
         file,
         report::{Origin, Part, Report},
+        too_large,
         validate::safe_path,
         yaml::{self, Tree},
     },
@@ -128,6 +130,9 @@ fn open(building: &Building<'_>, path: &str, from: &str) -> Result<Rc<InnerFile>
         return Ok(Rc::clone(known));
     }
     let files = building.from.files;
+    if let Some(words) = too_large(path, MAX_SPEC_BYTES, files) {
+        return Err(words);
+    }
     let Some(bytes) = files.read(path) else {
         let is_yaml = |path: &&str| path.ends_with(".yaml") || path.ends_with(".yml");
         let beside = from.rsplit_once('/').map(|(directory, _)| format!("{directory}/{path}"));

@@ -9,7 +9,7 @@ use windlass_core::StepIndex;
 use windlass_proto::common::v1::{PipelineSpec, SecretSpec, StepSpec, step_spec::Action};
 
 use super::{
-    Callables, Ingredients, MAX_TEMPLATES,
+    Callables, Ingredients,
     edges::{self, Edges},
     expressions::{self, Told},
     fan, functions,
@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     compile::{
+        MAX_STEPS,
         python::Project,
         report::{Origin, Part, Report},
-        validate::validate,
+        validate::{check_files, validate},
     },
     expr::{BadExpression, Expression},
 };
@@ -105,9 +106,8 @@ impl Level {
             return None;
         }
         building.templates.set(building.templates.get().saturating_add(spec.steps.len()));
-        if building.templates.get() > MAX_TEMPLATES {
-            let message =
-                format!("with its inner pipelines it has more than {MAX_TEMPLATES} steps");
+        if building.templates.get() > MAX_STEPS {
+            let message = format!("with its inner pipelines it has more than {MAX_STEPS} steps");
             let help = "go over the inner pipeline with `foreach`".to_owned();
             report.key(&spec, &[Part::Key("steps")], (message, help));
             return None;
@@ -115,6 +115,7 @@ impl Level {
         let patched = functions::patched(building, &spec, nest, report);
         let callables = functions::find(&spec, &patched, building.project(), report);
         notebooks::check(&spec, building.from.files, report);
+        check_files(&spec, building.from.files, report);
         let inner = inner::build(building, &spec, nest, report);
         functions::check_with(&spec, (&callables, &inner), report);
         let told = expressions::read(building, &spec, report);

@@ -3,8 +3,9 @@ use windlass_core::nearest;
 use windlass_proto::common::v1::{PipelineSpec, step_spec::Action};
 
 use crate::compile::{
-    SnapshotFiles,
+    MAX_FILE_BYTES, SnapshotFiles,
     report::{Part, Report},
+    too_large,
     validate::safe_path,
 };
 
@@ -23,6 +24,9 @@ pub(super) fn check(spec: &PipelineSpec, files: &dyn SnapshotFiles, report: &mut
 
 fn check_one(path: &str, files: &dyn SnapshotFiles) -> Result<(), (String, String)> {
     let path = path.strip_prefix("./").unwrap_or(path);
+    if let Some(words) = too_large(path, MAX_FILE_BYTES, files) {
+        return Err(words);
+    }
     let Some(bytes) = files.read(path) else {
         let near = nearest(path, files.paths().filter(|path| path.ends_with(".ipynb")));
         let help = match near {

@@ -88,17 +88,17 @@ fn values_of_the_wrong_type_or_out_of_range() {
         ("timeout: 5", &["time", "500ms", "5"][..]),
         ("timeout: soon", &["soon"]),
         ("retry: {times: many}", &["many"]),
-        ("retry: {times: -1}", &["-1"]),
+        ("retry: {times: -1}", &["expected a whole number from 0 to 4294967295, got -1"]),
         ("retry: {times: 1, factor: 0.5}", &["`factor` must be at least 1"]),
         ("retry: {times: 1, on: [exti]}", &["exti", "did you mean `exit`?"]),
         ("retry: {}", &["missing key `times`"]),
         ("retry: 3", &["expected", "3"]),
-        ("needs: a", &["expected a sequence", "\"a\""]),
+        ("needs: a", &["expected a list", "\"a\""]),
         ("resources: {memory: lots}", &["4GiB", "lots"]),
         ("resources: {cpu: 0}", &["cores"]),
         ("env: {A: [1]}", &["expected text, got a list"]),
         ("env: {WINDLASS_X: '1'}", &["WINDLASS_X"]),
-        ("idempotent: maybe", &["expected a boolean", "maybe"]),
+        ("idempotent: maybe", &["expected true or false", "maybe"]),
         ("out: 'a b'", &["no name for an output"]),
         ("out: {x: .path}", &["Python"]),
         ("metrics: {m: .a}", &["WINDLASS_METRICS"]),
@@ -253,7 +253,7 @@ fn all_mistakes_are_told_at_once_and_no_more_than_twenty() {
 
 #[test]
 fn mistakes_are_short_and_no_terminal_obeys_them() {
-    let long = "x".repeat(1 << 20);
+    let long = "x".repeat(1 << 19);
     let yaml = format!("version: 1\nsteps:\n  \"a\\e[2J\": {{run: 'true', needs: [{long}]}}\n");
     let errors = mistakes(&yaml);
     assert_eq!(errors.len(), 2);
@@ -296,7 +296,8 @@ steps:
   nothing: {stub: true, needs: []}
 "#;
     let python = "def make(deep, n, anything=None): ...\ndef use(a, b, rate=1): ...\n";
-    let plan = plan(&file("p.yaml"), &cli(&[("anything", "x")]), &project(yaml, python));
+    let named = [("p.yaml", yaml), ("f.py", python), ("requirements.txt", ""), ("bin/do.sh", "")];
+    let plan = plan(&file("p.yaml"), &cli(&[("anything", "x")]), &Files::of(&named));
     let spec = plan.spec.unwrap();
     assert_eq!((spec.name.as_str(), spec.graph_order), ("p", true));
     assert_eq!(spec.environment.unwrap().kind, Some(Kind::Requirements("requirements.txt".into())));
@@ -356,4 +357,40 @@ fn the_schema_is_of_the_same_types() {
         assert!(step["properties"][key]["description"].is_string(), "{key}: {step:#}");
     }
     assert_eq!(schema["required"], serde_json::json!(["version", "steps"]));
+}
+
+#[test]
+fn what_is_named_must_be_in_the_project() {
+    let of = |yaml: &str, more: &[(&str, &str)]| {
+        let files = [&[("p.yaml", yaml), ("tools/publish.sh", "")][..], more].concat();
+        words(&check(&file("p.yaml"), &Files::of(&files)))
+    };
+    let env = |env: &str| format!("version: 1\nenv: {env}\nsteps:\n  a: {{run: 'true'}}\n");
+    let told = of(&env("{requirements: req.txt}"), &[("reqs.txt", "")]);
+    assert_eq!(told, "p.yaml:2:21 no file `req.txt` in the project (did you mean `reqs.txt`?)");
+    assert_eq!(of(&env("{requirements: ./req.txt}"), &[("req.txt", "")]), "");
+    assert!(of(&env("{uv: nope}"), &[]).contains("2:11 no file `nope/pyproject.toml`"));
+    assert_eq!(of(&env("{uv: .}"), &[("pyproject.toml", "")]), "");
+
+    let script = |path: &str| format!("version: 1\nsteps:\n  a: {{script: '{path} x'}}\n");
+    assert_eq!(of(&script("./tools/publish.sh"), &[]), "");
+    assert!(of(&script("tools/publsh.sh"), &[]).contains("did you mean `tools/publish.sh`?"));
+    assert!(of(&script("other"), &[]).contains("`run: ./other`"));
+
+    let globs = "version: 1\nfiles: ['data/*', '[', ../up]\nsteps:\n  a: {run: 'true'}\n";
+    let told = of(globs, &[]);
+    assert!(told.contains("p.yaml:2:19 `[` is no pattern"), "{told}");
+    assert!(told.contains("p.yaml:2:24 the path `../up` has `..` in it"), "{told}");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_told_as_such() {
+    let large = format!("version: 1\nsteps:\n  a: {{run: 'true'}}\n#{}", "x".repeat(1 << 20));
+    let files = Files::of(&[("p.yaml", large.as_str())]);
+    let told = words(&check(&file("p.yaml"), &files));
+    assert!(told.contains("more than the 1048576 that are read"), "{told}");
+    let outer = "version: 1\nsteps:\n  a: {pipeline: in.yaml}\n";
+    let files = Files::of(&[("p.yaml", outer), ("in.yaml", large.as_str())]);
+    let told = words(&check(&file("p.yaml"), &files));
+    assert!(told.contains("`in.yaml` has") && !told.contains("did you mean"), "{told}");
 }

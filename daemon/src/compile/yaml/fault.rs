@@ -80,7 +80,7 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(got: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, got {}", Shown(got)))
+        Self::custom(format_args!("expected {}, got {}", Words(&expected.to_string()), Shown(got)))
     }
 
     fn invalid_value(got: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -97,6 +97,30 @@ impl de::Error for Fault {
 
     fn missing_field(key: &'static str) -> Self {
         Self::new(What::MissingKey(key))
+    }
+}
+
+/// What serde expects, in words of YAML rather than of Rust.
+struct Words<'a>(&'a str);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = |letter| self.0.strip_prefix(letter).and_then(|bits| bits.parse::<u32>().ok());
+        match (self.0, bits('u'), bits('i'), bits('f')) {
+            (_, Some(bits), ..) if bits < 64 => {
+                write!(f, "a whole number from 0 to {}", (1_u64 << bits) - 1)
+            }
+            (_, Some(_), ..) | ("usize", ..) => f.write_str("a whole number from 0"),
+            (_, _, Some(_), _) | ("isize" | "integer", ..) => f.write_str("a whole number"),
+            (.., Some(_)) | ("a floating point number", ..) => f.write_str("a number"),
+            ("a boolean", ..) => f.write_str("true or false"),
+            ("a string" | "a borrowed string" | "a character", ..) => f.write_str("text"),
+            ("a sequence", ..) => f.write_str("a list"),
+            ("a map", ..) => f.write_str("a mapping"),
+            ("unit" | "option", ..) => f.write_str("nothing"),
+            (text, ..) if text.starts_with("struct ") => f.write_str("a mapping"),
+            (text, ..) => f.write_str(text),
+        }
     }
 }
 

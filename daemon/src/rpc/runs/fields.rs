@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use prost::Message;
 use tonic::Status;
 use uuid::Uuid;
 use windlass_core::Digest;
+use windlass_proto::MAX_SPEC_BYTES;
 use windlass_proto::api::v1::{ErrorReason, GitState, RunSource, run_source::Target};
 
 use crate::rpc::status::{invalid, status};
@@ -115,7 +117,14 @@ pub(super) fn source(source: Option<RunSource>) -> Result<(RunSource, String), S
         Some(Target::PipelineFile(path)) => path.clone(),
         Some(Target::Function(function)) => function.clone(),
         Some(Target::Command(command)) => command.argv.join(" "),
-        Some(Target::Spec(spec)) => spec.name.clone(),
+        Some(Target::Spec(spec)) => {
+            let size = spec.encoded_len();
+            if u64::try_from(size).is_ok_and(|size| size > MAX_SPEC_BYTES) {
+                let told = format!("a spec of {size} bytes; at most {MAX_SPEC_BYTES}");
+                return Err(status(ErrorReason::LimitExceeded, told));
+            }
+            spec.name.clone()
+        }
         None => return Err(invalid("source.target", "must be set")),
     };
     let target = target.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
@@ -153,6 +162,22 @@ mod tests {
         for bad in ["@last", "a\nb", " a", "\u{1b}[31m", &"x".repeat(101)] {
             assert!(name(bad.into()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_spec_is_bounded() {
+        use windlass_proto::common::v1::PipelineSpec;
+        let of = |len: usize| RunSource {
+            target: Some(Target::Spec(PipelineSpec {
+                name: "n".repeat(len),
+                ..PipelineSpec::default()
+            })),
+            snapshot: "0".repeat(64),
+            ..RunSource::default()
+        };
+        assert!(source(Some(of(10))).is_ok());
+        let refused = source(Some(of(1 << 20))).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
     }
 
     #[test]
