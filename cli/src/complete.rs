@@ -14,7 +14,11 @@ use crate::{
     cli::Cli,
     config::Config,
     connect::{Link, answer},
+    project::{Project, root_above},
     reference, render,
+    secrets::describe,
+    settings::Settings,
+    snapshot,
 };
 
 /// Variable by which the shell asks.
@@ -22,6 +26,9 @@ pub(crate) const VARIABLE: &str = "COMPLETE";
 
 /// How long a completion may take.
 const LIMIT: Duration = Duration::from_millis(800);
+
+/// Most steps of a run offered.
+const MAX_STEPS: usize = 200;
 
 /// Most runs offered.
 const MAX_RUNS: i32 = 50;
@@ -63,6 +70,9 @@ enum Kind {
     Artifact,
     Output,
     Worker,
+    Profile,
+    /// What `-p` may set.
+    Parameter,
 }
 
 fn kind(id: &str, arg: &clap::Arg) -> Option<Kind> {
@@ -73,12 +83,19 @@ fn kind(id: &str, arg: &clap::Arg) -> Option<Kind> {
         ("path", _) => Some(Kind::Artifact),
         ("name", Some("NAME")) if arg.is_positional() => Some(Kind::Output),
         ("worker", _) => Some(Kind::Worker),
+        ("profile", _) => Some(Kind::Profile),
+        ("values", Some("NAME=VALUE")) => Some(Kind::Parameter),
         _ => None,
     }
 }
 
 fn candidates(config: &Config, kind: Kind, current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
+    if kind == Kind::Profile {
+        let mut profiles = profiles(config);
+        profiles.retain(|profile| profile.starts_with(&*current));
+        return profiles.into_iter().map(CompletionCandidate::new).collect();
+    }
     let ask = async {
         let link = Link::existing(config).await.ok()??;
         Some(offered(config, &link, kind, &current).await)
@@ -106,7 +123,9 @@ async fn offered(
                 let state = render::step_state(step).word();
                 CompletionCandidate::new(format!("{name}/{}", step.step)).help(Some(state.into()))
             };
-            run.steps.iter().map(step).collect()
+            let wanted = current.get(name.len() + 1..).unwrap_or_default();
+            let fits = |step: &&v1::Step| step.step.starts_with(wanted);
+            run.steps.iter().filter(fits).take(MAX_STEPS).map(step).collect()
         }
         Kind::Run | Kind::RunOrStep => runs(link, current).await,
         Kind::Artifact => {
@@ -121,12 +140,44 @@ async fn offered(
             })
             .await
         }
+        Kind::Parameter => parameters(config, link).await.unwrap_or_default(),
+        Kind::Profile => Vec::new(),
         Kind::Worker => {
             let found = answer(link.fleet().list_workers(v1::ListWorkersRequest {})).await;
             let workers = found.map(|answer| answer.workers).unwrap_or_default();
             workers.into_iter().map(|worker| CompletionCandidate::new(worker.worker)).collect()
         }
     }
+}
+
+/// The profiles of the project that the user stands in.
+fn profiles(config: &Config) -> Vec<String> {
+    let settings = Settings::load(config, root_above(&config.cwd));
+    settings.map(|settings| settings.profile_names()).unwrap_or_default()
+}
+
+/// The parameters of the target named earlier on the line, each ready for its value.
+async fn parameters(config: &Config, link: &Link) -> Option<Vec<CompletionCandidate>> {
+    let is_target = |word: &str| word.ends_with(".yaml") || word.ends_with(".yml");
+    let mut words = config.args.iter().filter_map(|word| word.to_str());
+    let project = words.find_map(|word| {
+        let function = word.contains(':') && !word.starts_with('-') && !word.contains('=');
+        (is_target(word) || function).then(|| Project::of_target(config, word).ok()).flatten()
+    })?;
+    let settings = Settings::load(config, &project.root).ok()?;
+    let taken = Box::pin(snapshot::take(config, &project, &settings)).await.ok()?;
+    taken.upload(config, link).await.ok()?;
+    let asked = describe(link, taken.source).await.ok()?;
+    let offer = |param: &windlass_proto::common::v1::ParamSpec| {
+        let help = match (&param.help, &param.default_json) {
+            (help, _) if !help.is_empty() => help.clone(),
+            (_, Some(default)) => format!("default {default}"),
+            _ => param.r#type.clone(),
+        };
+        let help = render::clean(&help).into_owned();
+        CompletionCandidate::new(format!("{}=", param.name)).help(Some(help.into()))
+    };
+    Some(asked.params.iter().map(offer).collect())
 }
 
 async fn runs(link: &Link, current: &str) -> Vec<CompletionCandidate> {

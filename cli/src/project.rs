@@ -7,8 +7,15 @@ use std::{
 };
 
 use serde::Deserialize;
+<<<<<<< HEAD
+use windlass_proto::{
+    api::v1::run_source::Target,
+    common::v1::{CommandAction, NotebookAction, PipelineSpec, StepSpec, step_spec::Action},
+};
+=======
 use windlass_blobs::snapshot::is_pattern;
 use windlass_proto::{MAX_SPEC_BYTES, api::v1::run_source::Target, common::v1::CommandAction};
+>>>>>>> fixc
 
 use crate::{config::Config, error::CliError, interpreter::Wanted, settings::PROJECT_FILE};
 
@@ -24,10 +31,14 @@ pub(crate) struct Project {
     pub(crate) python: Wanted,
 }
 
+/// Longest name of a step, less the letter that one may need before it.
+const MAX_STEP_NAME: usize = 63;
+
 /// What the command line may name as a thing to run.
 #[derive(Debug, PartialEq, Eq)]
 enum Named<'a> {
     Pipeline(&'a str),
+    Notebook(&'a str),
     Function { place: &'a str, function: &'a str },
 }
 
@@ -36,6 +47,7 @@ impl Project {
     pub(crate) fn of_target(config: &Config, target: &str) -> Result<Self, CliError> {
         match named(target)? {
             Named::Pipeline(path) => Self::of_pipeline(config, path),
+            Named::Notebook(path) => Self::of_notebook(config, path),
             Named::Function { place, function } => Self::of_function(config, place, function),
         }
     }
@@ -62,6 +74,21 @@ impl Project {
         Ok(Self { root, target: Target::PipelineFile(inside), files, python })
     }
 
+    /// A pipeline of one step, named after the notebook.
+    fn of_notebook(config: &Config, path: &str) -> Result<Self, CliError> {
+        let (root, inside) = place_in_project(config, Path::new(path))?;
+        let stem = Path::new(&inside).file_stem().unwrap_or_default().to_string_lossy();
+        let clean = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let mut name: String = stem.chars().map(clean).take(MAX_STEP_NAME).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            name.insert(0, '_');
+        }
+        let action = Some(Action::Notebook(NotebookAction { path: inside }));
+        let step = StepSpec { name: name.clone(), action, ..StepSpec::default() };
+        let spec = PipelineSpec { name, steps: vec![step], ..PipelineSpec::default() };
+        Ok(Self { root, target: Target::Spec(spec), files: Vec::new() })
+    }
+
     fn of_function(config: &Config, place: &str, function: &str) -> Result<Self, CliError> {
         let (root, place) = if is_python(place) {
             place_in_project(config, Path::new(place))?
@@ -82,10 +109,7 @@ fn named(target: &str) -> Result<Named<'_>, CliError> {
         return Err(CliError::refused("the target holds a NUL"));
     }
     if extension(target, &["ipynb"]) {
-        return Err(CliError::refused_with(
-            format!("{target}: notebooks are not supported yet"),
-            "put the code into a function and run `FILE.py:FUNCTION`",
-        ));
+        return Ok(Named::Notebook(target));
     }
     if extension(target, &["yaml", "yml"]) {
         return Ok(Named::Pipeline(target));
@@ -102,7 +126,7 @@ fn named(target: &str) -> Result<Named<'_>, CliError> {
         )),
         _ => Err(CliError::refused_with(
             format!("`{target}` is neither a pipeline file nor a function"),
-            "write FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION; any command runs with `windlass exec -- COMMAND`",
+            "write FILE.yaml, FILE.ipynb, MODULE:FUNCTION or FILE.py:FUNCTION; any command runs with `windlass exec -- COMMAND`",
         )),
     }
 }
@@ -218,10 +242,11 @@ mod tests {
     fn targets_are_told_apart() {
         assert_eq!(named("a/b.yaml").unwrap(), Named::Pipeline("a/b.yaml"));
         assert_eq!(named("x.YML").unwrap(), Named::Pipeline("x.YML"));
+        assert_eq!(named("a b.ipynb").unwrap(), Named::Notebook("a b.ipynb"));
         let function = |place, function| Named::Function { place, function };
         assert_eq!(named("mod.sub:f").unwrap(), function("mod.sub", "f"));
         assert_eq!(named("src/a:b.py:f").unwrap(), function("src/a:b.py", "f"));
-        for bad in ["train", "train.py", "a.ipynb", ":f", "m:", "", "a\0:b"] {
+        for bad in ["train", "train.py", ":f", "m:", "", "a\0:b"] {
             assert!(named(bad).is_err(), "{bad}");
         }
     }

@@ -109,6 +109,15 @@ impl Settings {
         })
     }
 
+    /// Names of the profiles there are.
+    pub(crate) fn profile_names(&self) -> Vec<String> {
+        let built_in = BUILT_IN.iter().map(|name| (*name).to_owned());
+        let mut names: Vec<_> = built_in.chain(self.profiles.keys().cloned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Sees that a profile exists and can be used.
     pub(crate) fn check_profile(&self, name: &str) -> Result<(), CliError> {
         let executor = self.profiles.get(name).map(String::as_str);

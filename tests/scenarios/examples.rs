@@ -79,6 +79,7 @@ fn steps_in_c_javascript_and_shell_hand_values_on() {
 }
 
 /// Python with scikit-learn, made once for the examples that want it.
+#[expect(clippy::disallowed_methods, reason = "the programs of the account that tests run in")]
 fn with_scikit_learn(example: &str) -> World {
     let mut world = World::with_example(example);
     let venv = workspace().join("target/example-env");

@@ -13,7 +13,7 @@ use crate::{
 /// Look for mistakes in a pipeline and the code it names, and run nothing
 #[derive(clap::Args)]
 pub(crate) struct Check {
-    /// FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION
+    /// FILE.yaml, FILE.ipynb, MODULE:FUNCTION or FILE.py:FUNCTION
     target: String,
 }
 

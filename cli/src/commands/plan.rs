@@ -19,7 +19,7 @@ use crate::{
   windlass plan churn.yaml --format dot | dot -Tsvg > churn.svg
   windlass plan churn.yaml --format mermaid")]
 pub(crate) struct Plan {
-    /// FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION
+    /// FILE.yaml, FILE.ipynb, MODULE:FUNCTION or FILE.py:FUNCTION
     pub(crate) target: String,
     #[command(flatten)]
     parameters: Parameters,

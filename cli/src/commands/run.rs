@@ -9,7 +9,7 @@ use crate::{
 
 /// Run a pipeline file or a function, and follow it to its end
 ///
-/// TARGET is FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION. The project's files are taken as they
+/// TARGET is FILE.yaml, FILE.ipynb, MODULE:FUNCTION or FILE.py:FUNCTION. The project's files are taken as they
 /// are now; what the run writes is kept with the run and leaves the project alone. Ctrl-C asks
 /// whether to detach or to cancel. With a TARGET, --help lists the parameters of the target too.
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ use crate::{
   windlass run churn.yaml -p 'lr=[0.1, 0.2]' --sweep lr # a run for each
   windlass run churn.yaml --mocks mocks.yaml --patch train=stubs:train")]
 pub(crate) struct Run {
-    /// FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION
+    /// FILE.yaml, FILE.ipynb, MODULE:FUNCTION or FILE.py:FUNCTION
     pub(crate) target: String,
     #[command(flatten)]
     options: Options,

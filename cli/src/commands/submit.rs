@@ -13,7 +13,7 @@ use crate::{
   windlass submit churn.yaml -p seed=7 --priority 10
   windlass submit churn.yaml -p 'lr=[0.1, 0.2]' -p 'depth=[3, 5]' --sweep lr --sweep depth")]
 pub(crate) struct Submit {
-    /// FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION
+    /// FILE.yaml, FILE.ipynb, MODULE:FUNCTION or FILE.py:FUNCTION
     pub(crate) target: String,
     #[command(flatten)]
     options: Options,

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use windlass_proto::api::v1;
 
 use crate::{
@@ -50,19 +52,18 @@ fn list(app: &mut App<'_>, workers: &[v1::Worker]) -> Result<Exit, CliError> {
         return Ok(Exit::Ok);
     }
     let mut table = Columns::new(0, None);
-    let heads = ["WORKER", "STATE", "RUNNING", "SLOTS", "EXECUTORS", "HOST", "VERSION", "SEEN"];
+    let heads = ["WORKER", "STATE", "RUNNING", "USED", "EXECUTORS", "HOST", "VERSION", "SEEN"];
     table.push(heads.iter().map(|head| Cell::new(Tint::Faint, head)).collect());
     for worker in workers {
         let state = worker.state();
         let tint = if state == v1::worker::State::Active { Tint::Good } else { Tint::Odd };
         let state = state.as_str_name().trim_start_matches("STATE_").to_lowercase();
-        let slots = worker.capacity.get("slots").map_or_else(String::new, i64::to_string);
         let seen = worker.last_heartbeat_time.as_ref().and_then(render::instant);
         table.push(vec![
             Cell::new(Tint::Name, &worker.worker),
             Cell::new(tint, state),
             Cell::plain(worker.running_attempts.to_string()).right(),
-            Cell::plain(slots).right(),
+            Cell::plain(used(worker)),
             Cell::plain(worker.executors.join(" ")),
             Cell::plain(&worker.hostname),
             Cell::plain(&worker.version),
@@ -71,4 +72,51 @@ fn list(app: &mut App<'_>, workers: &[v1::Worker]) -> Result<Exit, CliError> {
     }
     let text = table.render(app.paint(), usize::MAX);
     Ok(write!(app.out, "{text}").map(|()| Exit::Ok)?)
+}
+
+/// What is used of each thing that the worker has: `slots 1/4  cpu 1/4  memory 1.0/31.2 GiB`.
+fn used(worker: &v1::Worker) -> String {
+    let mut names: Vec<&String> = worker.capacity.keys().collect();
+    let standard = ["slots", "cpu", "memory", "gpu"];
+    let place = |name: &String| standard.iter().position(|known| known == name);
+    names.sort_by_key(|name| (place(name).unwrap_or(standard.len()), *name));
+    let one = |name: &String| {
+        let amount = |of: &HashMap<String, i64>| of.get(name).copied().unwrap_or(0);
+        let (used, all) = (amount(&worker.used), amount(&worker.capacity));
+        match name.as_str() {
+            "cpu" => format!("cpu {}/{}", thousandths(used), thousandths(all)),
+            "memory" => {
+                let bytes = |amount| render::bytes(u64::try_from(amount).unwrap_or(0));
+                format!("memory {}/{}", bytes(used), bytes(all))
+            }
+            name => format!("{name} {used}/{all}"),
+        }
+    };
+    names.into_iter().map(one).collect::<Vec<_>>().join("  ")
+}
+
+/// Cores of thousandths of a core, without zeros at the end.
+fn thousandths(amount: i64) -> String {
+    match (amount / 1_000, amount % 1_000) {
+        (whole, 0) => whole.to_string(),
+        (whole, rest) => format!("{whole}.{rest:03}").trim_end_matches('0').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stands_beside_what_there_is() {
+        let amounts = |amounts: &[(&str, i64)]| {
+            amounts.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect()
+        };
+        let capacity = amounts(&[("tape", 1), ("cpu", 4_000), ("slots", 4), ("memory", 4 << 30)]);
+        let taken = amounts(&[("cpu", 1_500), ("slots", 2), ("memory", 1 << 30)]);
+        let worker = v1::Worker { capacity, used: taken, ..v1::Worker::default() };
+        let told = used(&worker);
+        assert!(told.starts_with("slots 2/4  cpu 1.5/4  memory 1"), "{told}");
+        assert!(told.ends_with("  tape 0/1"), "{told}");
+    }
 }

@@ -163,7 +163,8 @@ impl<'a> Live<'a> {
             } else {
                 render::duration(Duration::from_secs(secs))
             };
-            let text = format!("{}  {time}  {}", model.name(*at), row.last);
+            let below = below(model, *at);
+            let text = format!("{}  {time}  {below}{}", model.name(*at), row.last);
             row.bar.set_message(render::shorten(&render::clean(&text), width));
             row.bar.tick();
         }
@@ -251,6 +252,17 @@ impl Drop for Live<'_> {
         // Where the terminal is gone there is nothing to clear.
         drop(self.screen.clear());
     }
+}
+
+/// How many of the steps directly below one have ended; empty where none is.
+fn below(model: &Model, at: usize) -> String {
+    let Some(step) = model.run.steps.get(at).filter(|step| step.attempts.is_empty()) else {
+        return String::new();
+    };
+    let inside = |other: &&v1::Step| render::parent(&other.step) == Some(step.step.as_str());
+    let inside: Vec<_> = model.run.steps.iter().filter(inside).collect();
+    let ended = inside.iter().filter(|step| render::step_state(step).is_terminal()).count();
+    if inside.is_empty() { String::new() } else { format!("{ended} of {}", inside.len()) }
 }
 
 fn row_bar(template: &str) -> ProgressBar {

@@ -184,6 +184,7 @@ pub(crate) fn worker(worker: &v1::Worker) -> Value {
         "state": state,
         "labels": sorted(&worker.labels, |value| Value::from(value.as_str())),
         "capacity": sorted(&worker.capacity, |amount| Value::from(*amount)),
+        "used": sorted(&worker.used, |amount| Value::from(*amount)),
         "executors": worker.executors,
         "version": worker.version,
         "running_attempts": worker.running_attempts,

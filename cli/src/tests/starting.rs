@@ -85,7 +85,7 @@ async fn refusals_start_nothing() {
         (&["run", "churn.yaml", "--on", "procss"][..], "did you mean `process`?"),
         (&["run", "churn.yaml", "-p", "n"][..], "write -p NAME=VALUE"),
         (&["run", "churn.yaml", "--params", "no.yaml"][..], "no file no.yaml"),
-        (&["run", "report.ipynb"][..], "not supported yet"),
+        (&["run", "report.ipynb"][..], "no file report.ipynb"),
         (&["run", "churn.yaml", "--mocks", "no.yaml"][..], "no file no.yaml"),
         (&["run", "churn.yaml", "--patch", "train"][..], "write --patch STEP=MODULE:FUNCTION"),
         (&["run", "churn.yaml", "--patch", "a=b"][..], "write --patch STEP=MODULE:FUNCTION"),

@@ -187,7 +187,9 @@ impl RunService for RunsRpc {
             });
             run = completed.await.map_err(|error| internal(&error))?;
         }
-        waits::explain(&self.engine, &mut run).await;
+        if let Ok(id) = Uuid::try_parse(&run.run_id) {
+            waits::explain(&self.engine, RunId(id), &mut run.steps).await;
+        }
         Ok(Response::new(GetRunResponse { run: Some(run) }))
     }
 
@@ -231,8 +233,8 @@ impl RunService for RunsRpc {
         let after = i64::try_from(after_sequence)
             .map_err(|_| invalid("after_sequence", "is beyond every sequence"))?;
         let run = self.resolve(run).await?.run;
-        let (readers, watchers) = (self.readers.clone(), self.engine.watchers.clone());
-        let watch = Watch { run, after, readers, watchers };
+        let (readers, engine) = (self.readers.clone(), self.engine.clone());
+        let watch = Watch { run, after, readers, engine };
         Ok(Response::new(self.streams.start(move |items| watch.follow(items))))
     }
 

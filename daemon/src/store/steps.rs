@@ -138,6 +138,20 @@ pub(crate) fn changed(
     Ok(found)
 }
 
+/// The first ready steps of a run, at most `limit`.
+pub(crate) fn ready(conn: &Connection, run: RunId, limit: u32) -> Result<Vec<StepRow>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM steps s
+         WHERE s.run_id = ?1 AND s.state = ?2 ORDER BY s.step LIMIT ?3"
+    ))?;
+    let mut rows = statement.query((run.0, StepState::Ready.code(), limit))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(StepRow::read(row, 0)?);
+    }
+    Ok(found)
+}
+
 /// One step of a run.
 pub(crate) fn get(
     conn: &Connection,

@@ -3,14 +3,18 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use prost::Message;
-use tokio::{sync::broadcast::error::RecvError, time::timeout};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::timeout,
+};
 use tonic::Status;
 use windlass_core::{RunId, StepIndex};
-use windlass_proto::api::v1::WatchRunResponse;
+use windlass_proto::api::v1::{Step, WatchRunResponse};
 use windlass_proto::common::v1::Plan;
 
+use super::waits;
 use crate::{
-    engine::{Change, Watchers},
+    engine::{Change, EngineHandle},
     rpc::streams::{Items, KEEPALIVE, send},
     store::{
         Readers, StoreError,
@@ -22,9 +26,15 @@ use crate::{
 /// How long changes of steps are gathered into one message. What ends a run goes at once.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// How long nothing changes before it is told what ready steps wait for.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Most steps in one message, and bytes after which it takes no more.
 const MAX_STEPS: usize = 200;
 const MAX_BYTES: usize = 1 << 20;
+
+/// Most ready steps of which it is told why they wait.
+const MAX_READY: u32 = 100;
 
 /// Follows one run until it has ended and everything was sent.
 pub(super) struct Watch {
@@ -32,7 +42,7 @@ pub(super) struct Watch {
     /// What the caller has already.
     pub(super) after: i64,
     pub(super) readers: Readers,
-    pub(super) watchers: Watchers,
+    pub(super) engine: EngineHandle,
 }
 
 /// What is to be sent.
@@ -63,16 +73,16 @@ struct Sent {
 impl Watch {
     /// Sends until the run has ended, or the caller has left.
     pub(super) async fn follow(self, items: Items<WatchRunResponse>) -> Result<(), Status> {
-        let mut changes = self.watchers.subscribe(self.run);
+        let mut changes = self.engine.watchers.subscribe(self.run);
         let result = self.send_changes(&mut changes, items).await;
         drop(changes);
-        self.watchers.forget_unwatched(self.run);
+        self.engine.watchers.forget_unwatched(self.run);
         result
     }
 
     async fn send_changes(
         &self,
-        changes: &mut tokio::sync::broadcast::Receiver<Change>,
+        changes: &mut Receiver<Change>,
         items: Items<WatchRunResponse>,
     ) -> Result<(), Status> {
         let plan = self.plan().await?;
@@ -87,26 +97,57 @@ impl Watch {
             if sent.ended {
                 return Ok(());
             }
-            news = self.next(changes, &items).await?;
+            news = match timeout(QUIET, changes.recv()).await {
+                Ok(change) => self.gather(change, changes).await,
+                Err(_) => {
+                    self.send_waits(&plan, after, &items).await?;
+                    self.next(changes, &items).await?
+                }
+            };
         }
+    }
+
+    /// Sends why ready steps wait: that depends on what others do, and is no change of the run.
+    async fn send_waits(
+        &self,
+        plan: &std::sync::Arc<Plan>,
+        after: i64,
+        items: &Items<WatchRunResponse>,
+    ) -> Result<(), Status> {
+        let (run, plan) = (self.run, std::sync::Arc::clone(plan));
+        let read = self.readers.read(move |conn| ready(conn, run, &plan));
+        let mut steps = read.await?;
+        if waits::explain(&self.engine, run, &mut steps).await {
+            let sequence = u64::try_from(after).unwrap_or_default();
+            send(items, WatchRunResponse { sequence, run: None, steps }).await?;
+        }
+        Ok(())
     }
 
     /// Waits for news, then gathers what comes close behind.
     async fn next(
         &self,
-        changes: &mut tokio::sync::broadcast::Receiver<Change>,
+        changes: &mut Receiver<Change>,
         items: &Items<WatchRunResponse>,
     ) -> Result<News, Status> {
-        let mut news = News::default();
         loop {
             match timeout(KEEPALIVE, changes.recv()).await {
                 Err(_) => send(items, WatchRunResponse::default()).await?,
-                Ok(Ok(change)) => {
-                    news.add(&change);
-                    break;
-                }
-                Ok(Err(_)) => return Ok(News { all: true, ..news }),
+                Ok(change) => return Ok(self.gather(change, changes).await),
             }
+        }
+    }
+
+    /// A first change with what comes close behind it.
+    async fn gather(
+        &self,
+        first: Result<Change, RecvError>,
+        changes: &mut Receiver<Change>,
+    ) -> News {
+        let mut news = News::default();
+        match first {
+            Ok(change) => news.add(&change),
+            Err(_) => return News { all: true, ..news },
         }
         let deadline = tokio::time::Instant::now() + GATHER;
         while !news.run {
@@ -119,7 +160,7 @@ impl Watch {
                 }
             }
         }
-        Ok(news)
+        news
     }
 
     async fn plan(&self) -> Result<std::sync::Arc<Plan>, Status> {
@@ -139,6 +180,13 @@ impl Watch {
         let sent = self.readers.read(move |conn| gather(conn, (run, &plan), after, &news)).await?;
         Ok(sent)
     }
+}
+
+/// Some of the ready steps of a run.
+fn ready(conn: &rusqlite::Connection, run: RunId, plan: &Plan) -> Result<Vec<Step>, StoreError> {
+    let reader = StepReader { conn, run, plan, depth: Depth::Brief };
+    let rows = steps::ready(conn, run, MAX_READY)?;
+    rows.iter().map(|row| reader.step(row)).collect()
 }
 
 fn gather(

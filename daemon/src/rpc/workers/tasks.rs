@@ -58,7 +58,10 @@ fn task(grant: &Grant, step: &PlannedStep, caller: &CallerVariables) -> Task {
         // The reducer's value is the whole output, whatever was picked from the instances'.
         task.outputs = spec.outputs.into_iter().map(|output| whole(output.name)).collect();
     } else {
-        task.action = spec.action.and_then(action);
+        task.action = match step.patched.as_str() {
+            "" => spec.action.and_then(action),
+            function => Some(task::Action::Python(PythonAction { target: function.to_owned() })),
+        };
         task.outputs = spec.outputs;
         task.metrics = spec.metrics;
         task.metrics_given = spec.metrics_given;

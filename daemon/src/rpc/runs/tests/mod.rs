@@ -1,5 +1,6 @@
 //! The services of runs, workers and the fleet over a real socket, with the real engine.
 
+mod limits;
 mod making;
 mod reading;
 mod working;
