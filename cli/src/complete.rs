@@ -166,7 +166,7 @@ async fn parameters(config: &Config, link: &Link) -> Option<Vec<CompletionCandid
     })?;
     let settings = Settings::load(config, &project.root).ok()?;
     let taken = Box::pin(snapshot::take(config, &project, &settings)).await.ok()?;
-    taken.upload(config, link).await.ok()?;
+    let taken = Box::pin(taken.bring(config, (&project, &settings), link)).await.ok()?;
     let asked = describe(link, taken.source).await.ok()?;
     let offer = |param: &windlass_proto::common::v1::ParamSpec| {
         let help = match (&param.help, &param.default_json) {

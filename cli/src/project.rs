@@ -7,15 +7,12 @@ use std::{
 };
 
 use serde::Deserialize;
-<<<<<<< HEAD
+use windlass_blobs::snapshot::is_pattern;
 use windlass_proto::{
+    MAX_SPEC_BYTES,
     api::v1::run_source::Target,
     common::v1::{CommandAction, NotebookAction, PipelineSpec, StepSpec, step_spec::Action},
 };
-=======
-use windlass_blobs::snapshot::is_pattern;
-use windlass_proto::{MAX_SPEC_BYTES, api::v1::run_source::Target, common::v1::CommandAction};
->>>>>>> fixc
 
 use crate::{config::Config, error::CliError, interpreter::Wanted, settings::PROJECT_FILE};
 
@@ -86,7 +83,7 @@ impl Project {
         let action = Some(Action::Notebook(NotebookAction { path: inside }));
         let step = StepSpec { name: name.clone(), action, ..StepSpec::default() };
         let spec = PipelineSpec { name, steps: vec![step], ..PipelineSpec::default() };
-        Ok(Self { root, target: Target::Spec(spec), files: Vec::new() })
+        Ok(Self { root, target: Target::Spec(spec), files: Vec::new(), python: Wanted::OfCaller })
     }
 
     fn of_function(config: &Config, place: &str, function: &str) -> Result<Self, CliError> {

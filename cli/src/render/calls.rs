@@ -36,7 +36,7 @@ pub(crate) fn folded<'r>(calls: &[(&'r v1::Step, &'r CallRecord)]) -> Vec<Line<'
     let mut out = Vec::new();
     for row in calls.chunk_by(alike) {
         let line = |(step, record): &(&'r v1::Step, &'r CallRecord), text, seconds| Line {
-            step: *step,
+            step,
             text,
             seconds,
             error: &record.error,

@@ -110,13 +110,16 @@ def _variables(client, notebook, names, nbformat, nbclient):
     os.close(handle)
     try:
         source = "import pickle as _p\nwith open({!r}, 'wb') as _f:\n    _p.dump({{n: globals()[n] for n in {!r}}}, _f, 5)"
-        cell = nbformat.v4.new_code_cell(source.format(path, names))
+        # nbclient executes only what is a cell of the notebook; this one is none of the user's.
+        notebook.cells.append(nbformat.v4.new_code_cell(source.format(path, names)))
         try:
-            client.execute_cell(cell, len(notebook.cells), store_history=False)
+            client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
         except nbclient.exceptions.CellExecutionError as error:
             if error.ename == "KeyError":
                 raise StepError("the notebook has no variable {} for its output".format(error.evalue)) from None
             raise StepError("an output of the notebook cannot be kept: {}: {}".format(error.ename, error.evalue)) from None
+        finally:
+            notebook.cells.pop()
         with open(path, "rb") as file:
             return pickle.load(file)
     finally:
