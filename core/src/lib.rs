@@ -27,7 +27,7 @@ pub use machine::{
     BadGraph, Cell, Effect, Entry, Event, Join, MAX_NODES, Machine, Mock, NodeKey, Outcome,
     RunGraph, RunRecordState, Spread, StepRules, Stop, Work,
 };
-pub use resources::{Resource, Resources};
+pub use resources::{MILLIS_PER_SLOT, Resource, Resources};
 pub use retry::{Failure, LOSS_BUDGET, RetryOn, RetryPolicy};
 pub use schedule::{ReadyQueue, ReadyStep};
 pub use state::{AttemptState, RunState, StepState, Timestamp};

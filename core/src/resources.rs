@@ -1,7 +1,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// Most thousandths of a core that one slot stands for.
-const MILLIS_PER_SLOT: u64 = 1_000;
+pub const MILLIS_PER_SLOT: u64 = 1_000;
 
 /// Amounts of everything that is accounted: what a worker has, or what a step needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -12,6 +13,7 @@ use windlass_core::{RunId, RunState};
 use windlass_proto::common::v1::MetricPoint;
 
 use crate::{
+    child::Heard,
     config::Config,
     engine::{self, AttemptEnded, Change, EndSink, EngineHandle, EngineThread, Watchers},
     logs::Logs,
@@ -141,6 +143,16 @@ impl Standing for EngineRoom {
 
     fn read_only_reason(&self) -> Option<String> {
         space::read_only_reason(&self.home)
+    }
+}
+
+#[tonic::async_trait]
+impl Heard for EngineRoom {
+    async fn silent_for(&self, pid: u32) -> Option<Duration> {
+        // An engine that cannot answer hears nobody; that is no worker's fault.
+        let workers = self.handle.workers().await.ok()?;
+        let same = workers.iter().filter(|worker| worker.record.pid == pid);
+        same.filter_map(|worker| worker.silent_for).min()
     }
 }
 

@@ -14,7 +14,7 @@ use windlass_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 
 use crate::{
     activity::Activity,
-    child,
+    child::{self, Heard},
     clock::Clock,
     config::Config,
     connections,
@@ -80,7 +80,7 @@ pub enum DaemonError {
 
 /// What the frame needs of the engine.
 #[tonic::async_trait]
-pub(crate) trait Heart: Attempts + Standing {
+pub(crate) trait Heart: Attempts + Standing + Heard {
     /// True while a run has not ended.
     async fn has_live_runs(&self) -> bool;
 
@@ -153,8 +153,8 @@ pub(crate) async fn serve(
     let mut server = Box::pin(server);
 
     let worker = config.worker.clone().map(|command| {
-        let clock = Arc::clone(&clock);
-        tasks.spawn(child::keep_alive(command, config.home.clone(), clock, stop.clone()))
+        let ears = (Arc::clone(&clock), Arc::clone(&rooms.engine) as Arc<dyn Heard>);
+        tasks.spawn(child::keep_alive(command, config.home.clone(), ears, stop.clone()))
     });
 
     let mut result = tokio::select! {

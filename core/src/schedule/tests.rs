@@ -74,6 +74,29 @@ fn a_big_step_is_passed_over_for_a_while_only() {
 }
 
 #[test]
+fn a_big_step_gets_its_turn_also_where_small_ones_never_end() {
+    let mut queue = ReadyQueue::default();
+    push(&mut queue, 1, 0, cores(2));
+    for of in [1, 2, 3] {
+        push(&mut queue, of, 1, cores(1));
+    }
+    // One of the two cores comes free at a time, and another small step at once.
+    let (mut room, mut rounds) = (2, 0);
+    loop {
+        while let Some((of, ready)) = queue.take(&slots(room), &slots(2)) {
+            if ready.step == StepIndex(0) {
+                return;
+            }
+            room -= 1;
+            queue.push(of, 0, ready);
+        }
+        room += 1;
+        rounds += 1;
+        assert!(rounds < 4 * MAX_PASSED_OVER, "starved");
+    }
+}
+
+#[test]
 fn what_a_step_waits_for_keeps_nobody_from_the_rest() {
     let mut queue = ReadyQueue::default();
     let capacity = Resources { gpu: 1, ..slots(4) };

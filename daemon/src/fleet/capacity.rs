@@ -1,6 +1,6 @@
 //! What workers have and steps need, as amounts and in words.
 
-use windlass_core::{Resource, Resources};
+use windlass_core::{MILLIS_PER_SLOT, Resource, Resources};
 use windlass_proto::common::v1::ResourceSpec;
 
 use crate::store::records::WorkerRecord;
@@ -10,9 +10,6 @@ const DEFAULT_SLOTS: u64 = 1;
 
 /// Most slots that count of one worker.
 const MAX_SLOTS: u64 = 10_000;
-
-/// Thousandths of a core in one slot of a worker that does not say how many cores it has.
-const MILLIS_PER_SLOT: u64 = 1_000;
 
 /// Names under which workers offer what every worker may have.
 pub(crate) const SLOTS: &str = "slots";

@@ -53,7 +53,9 @@ fn fill(home: &Path) {
         tx.execute(&format!("{what} FROM ({numbers} SELECT * FROM r)"), params).unwrap();
     };
     insert(
-        "INSERT INTO runs SELECT id, 'name-' || i, 'pipeline-' || (i % 100),
+        "INSERT INTO runs (run_id, name, pipeline, state, cancel, sequence, create_us, start_us,
+             end_us, reason)
+         SELECT id, 'name-' || i, 'pipeline-' || (i % 100),
          CASE WHEN i > 990000 THEN 1 WHEN i % 10 = 0 THEN 5 ELSE 4 END, 0, 3, i, i, i, ''",
         &[],
     );
@@ -62,7 +64,8 @@ fn fill(home: &Path) {
         &[&record.encode_to_vec(), &plan],
     );
     insert(
-        "INSERT INTO steps SELECT id, 0, CASE WHEN i > 990000 THEN 2 ELSE 5 END,
+        "INSERT INTO steps (run_id, step, state, attempt, retries, losses, not_before_us, sequence)
+         SELECT id, 0, CASE WHEN i > 990000 THEN 2 ELSE 5 END,
          i <= 990000, 0, 0, NULL, 3",
         &[],
     );

@@ -41,6 +41,7 @@ use super::{
     system::Standing,
 };
 use crate::{
+    child::Heard,
     clock::{Clock, SystemClock},
     config::Config,
     home::{Places, locate_home, prepare},
@@ -129,6 +130,13 @@ impl Standing for StandIn {
     }
 
     fn read_only_reason(&self) -> Option<String> {
+        None
+    }
+}
+
+#[tonic::async_trait]
+impl Heard for StandIn {
+    async fn silent_for(&self, _: u32) -> Option<Duration> {
         None
     }
 }
