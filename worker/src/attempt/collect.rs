@@ -7,7 +7,9 @@ use windlass_proto::{
     worker::v1::Task,
 };
 
-use super::{AttemptDir, BlobAccess, Context, StartFailure, hint, out_lines, python::PythonResult};
+use super::{
+    AttemptDir, BlobAccess, Context, StartFailure, contract, hint, out_lines, python::PythonResult,
+};
 use crate::mask::Masks;
 use crate::step_file;
 use crate::workspace::{ArtifactFact, Captured, Entry, Listing, Prepared as Place, Skipped};
@@ -290,6 +292,9 @@ fn output_files(
         let (name, codec) = name.split_once('.').unwrap_or((name, ""));
         if !StepPath::is_name(name) {
             return Err(bad("is no name of an output: letters, digits, `_` and `-`, then `.EXT`"));
+        }
+        if codec == contract::LIST {
+            return Err(bad("ends in `.list`, which stands for what instances of a step gave"));
         }
         if !is_codec(codec) {
             return Err(bad("has an ending of other than letters, digits and `_.+-`"));

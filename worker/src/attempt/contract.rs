@@ -4,6 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::Path};
 use windlass_core::Digest;
 use windlass_proto::{
     common::v1::Output,
+    limits::is_codec,
     worker::v1::{AttemptLease, Task, TaskArg, task_arg::Value},
 };
 
@@ -15,6 +16,9 @@ const MAX_VARIABLE: usize = 64 << 10;
 
 /// Largest upstream value that is written into the JSON file of arguments.
 const MAX_INLINE_OUTPUT: u64 = 16 << 20;
+
+/// Codec of an output that is the list of what instances gave.
+pub(super) const LIST: &str = "list";
 
 /// Longest list of the items of an input.
 const MAX_LIST_BYTES: u64 = 64 << 20;
@@ -36,7 +40,7 @@ pub(super) fn write_files(
     for input in &task.inputs {
         let to = dir.inputs().join(file_name(&input.name, &input.codec));
         let failed = |e| StartFailure::io(&format!("copy the input `{}`", input.name), e);
-        if input.codec == "list" {
+        if input.codec == LIST {
             write_list(input, &to, blobs)?;
         } else {
             blobs.copy_to(&digest_of(input)?, &to).map_err(failed)?;
@@ -65,6 +69,9 @@ fn write_list(input: &Output, to: &Path, blobs: &dyn BlobAccess) -> Result<(), S
             std::fs::write(to.join(format!("{place}.none")), "").map_err(failed)?;
             continue;
         };
+        if !is_codec(&codec) {
+            return Err(failed(std::io::Error::other(format!("{codec:?} is no codec"))));
+        }
         let output = Output { name: input.name.clone(), digest, ..Output::default() };
         let to = to.join(file_name(&place.to_string(), &codec));
         blobs.copy_to(&digest_of(&output)?, &to).map_err(failed)?;
@@ -72,9 +79,9 @@ fn write_list(input: &Output, to: &Path, blobs: &dyn BlobAccess) -> Result<(), S
     Ok(())
 }
 
-/// File name of a value of that codec.
+/// File name of a value of that codec; a list is a directory.
 pub(super) fn file_name(name: &str, codec: &str) -> String {
-    if codec.is_empty() { name.to_owned() } else { format!("{name}.{codec}") }
+    if codec.is_empty() || codec == LIST { name.to_owned() } else { format!("{name}.{codec}") }
 }
 
 fn digest_of(output: &Output) -> Result<Digest, StartFailure> {

@@ -51,7 +51,11 @@ fn judge_record(record: &ExitRecord, timeout: Option<Duration>, memory: Option<u
         (_, Some(StopCause::OverMemory)) => {
             let (limit, peak) =
                 (mebibytes(memory.unwrap_or_default()), mebibytes(record.peak_memory_bytes));
-            (Oom, EndReason::Oom, format!("took more memory than its limit {limit}: peak {peak}"))
+            (
+                Oom,
+                EndReason::Oom,
+                format!("took more memory than it may: limit {limit}, peak {peak}"),
+            )
         }
         (_, Some(StopCause::KeeperLeft)) => {
             (Lost, EndReason::Lost, "the keeper was told to leave and killed it".to_owned())
@@ -211,7 +215,7 @@ mod tests {
                 record(Signalled(9), Some(StopCause::OverMemory), false),
                 AttemptState::Oom,
                 EndReason::Oom,
-                "limit 2 MiB: peak 3 MiB",
+                "limit 2 MiB, peak 3 MiB",
             ),
             (
                 record(Signalled(9), Some(StopCause::KeeperLeft), false),

@@ -270,7 +270,7 @@ impl Attempt<'_> {
                     let news = metrics.read((self.context.clock)(), false);
                     news.complaints.iter().for_each(|line| self.system.say(line));
                     if !news.points.is_empty() {
-                        side = Some(Box::pin(self.report_points(news.points)));
+                        side = Some(Box::pin(self.report_points(self.clean(news.points))));
                     }
                 }
             }
@@ -320,6 +320,14 @@ impl Attempt<'_> {
         }
     }
 
+    /// Points as they may be kept: a name may hold a secret.
+    fn clean(&self, mut points: Vec<MetricPoint>) -> Vec<MetricPoint> {
+        if let Some(masks) = &self.masks {
+            points.iter_mut().for_each(|point| point.name = masks.text(&point.name));
+        }
+        points
+    }
+
     async fn report_points(&self, points: Vec<MetricPoint>) {
         for points in points.chunks(MAX_POINTS) {
             if let Err(error) = self.context.daemon.report_metrics(&self.held.proof, points).await {
@@ -334,7 +342,7 @@ impl Attempt<'_> {
         loop {
             let news = metrics.read((self.context.clock)(), true);
             news.complaints.iter().for_each(|line| self.system.say(line));
-            points.extend(news.points);
+            points.extend(self.clean(news.points));
             if points.len() > MAX_POINTS {
                 self.report_points(std::mem::take(&mut points)).await;
             }
