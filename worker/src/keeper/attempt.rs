@@ -257,16 +257,20 @@ impl Attempt {
         let rusage = ended.map(|ended| ended.rusage);
         let own_cpu = rusage.map(|r| (r.utime + r.stime).as_micros()).unwrap_or_default();
         let killed = matches!(outcome, Outcome::Signalled(9) | Outcome::Exited(137));
+        let peak = self.peak_bytes.max(rusage.map_or(0, |r| r.maxrss));
+        // What was over the limit between two looks, and is gone again, was over it all the same.
+        let over = self.memory_limit.is_some_and(|limit| peak > limit);
+        let stopped = self.stop.as_ref().map(|stop| stop.cause);
         ExitRecord {
             lease: lease_name(&self.lease),
             outcome,
-            stopped: self.stop.as_ref().map(|stop| stop.cause),
+            stopped: stopped.or(over.then_some(StopCause::OverMemory)),
             out_of_memory: killed
                 && self.stop.is_none()
                 && procfs::oom_kills() > self.oom_kills_before,
             start_micros: self.start_micros,
             end_micros,
-            peak_memory_bytes: self.peak_bytes.max(rusage.map_or(0, |r| r.maxrss)),
+            peak_memory_bytes: peak,
             cpu_micros: u64::try_from(own_cpu).unwrap_or(u64::MAX) + self.stray_cpu_micros,
             stdout_bytes: self.spools[0].size(),
             stderr_bytes: self.spools[1].size(),
