@@ -313,7 +313,7 @@ def history(w, count):
     tables = [t for (t,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
     columns = {t: [c[1] for c in db.execute(f"PRAGMA table_info({t})")] for t in tables}
     (old,) = db.execute("SELECT run_id FROM runs ORDER BY run_id DESC LIMIT 1").fetchone()
-    with_run = [t for t in tables if t in ("runs", "steps", "attempts")]
+    with_run = [t for t in tables if t in ("runs", "run_records", "steps", "attempts")]
     rows = {t: db.execute(f"SELECT * FROM {t} WHERE run_id = ?", (old,)).fetchall() for t in with_run}
     base = int(time.time() * 1000) - 2 * count
     db.execute("PRAGMA synchronous = OFF")
@@ -327,6 +327,8 @@ def history(w, count):
                 for r in rows[t]:
                     r = list(r)
                     r[at] = key
+                    if "id" in columns[t]:
+                        r[columns[t].index("id")] = None
                     if name is not None:
                         r[name], r[pipeline] = f"old-run-{i}", f"pipeline-{i % 50}"
                     yield r
