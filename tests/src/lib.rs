@@ -161,7 +161,9 @@ impl World {
 
     /// Process id of the daemon; starts one if there is none.
     pub fn daemon_pid(&self) -> i32 {
-        self.w(["ls", "--limit", "1"]).exits(0);
+        // One that is just being replaced may refuse a connection.
+        let answers = || (self.w(["ls", "--limit", "1"]).code == 0).then_some(());
+        until(SOON, "a daemon that answers", answers);
         let status = self.w(["daemon", "status", "--json"]).exits(0).json();
         i32::try_from(status["pid"].as_i64().unwrap()).unwrap()
     }
