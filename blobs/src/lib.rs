@@ -15,5 +15,5 @@ pub use changes::{Change, ChangeSet};
 pub use lines::{Fault, MAX_ENTRIES, MAX_PATH, ParseError, PathFault, check_path};
 pub use materialise::{How, MaterialiseError, materialise};
 pub use stamp::{Stamp, is_executable};
-pub use store::{BlobWriter, Store, StoreError, digest_of};
+pub use store::{BlobWriter, Store, StoreError, digest_of, open_regular};
 pub use tree::{FileNode, InsertError, Node, Tree};

@@ -6,19 +6,19 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags};
+use windlass_blobs::StoreError;
 
 /// Opens a plain file that a step has written. Never waits, follows no link, and refuses whatever
 /// is no plain file with [`io::ErrorKind::InvalidData`].
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let no_file = || io::Error::new(io::ErrorKind::InvalidData, "it is no plain file");
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Err(no_file()),
-        Err(error) => return Err(error.into()),
-    };
-    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
+    windlass_blobs::open_regular(path).map_err(|error| match error {
+        StoreError::NotAFile { .. } => {
+            io::Error::new(io::ErrorKind::InvalidData, "it is no plain file")
+        }
+        StoreError::Vanished { .. } => io::ErrorKind::NotFound.into(),
+        StoreError::Io { source, .. } => source,
+        other => io::Error::other(other),
+    })
 }
 
 /// At most `limit` bytes of a plain file that a step has written.

@@ -70,12 +70,15 @@ impl Store {
     }
 }
 
-/// Opens a regular file: no link is followed, and nothing else is waited for.
-pub(crate) fn open_regular(path: &Path) -> Result<File, StoreError> {
+/// Opens a regular file. Follows no link, never waits, and refuses whatever is no regular file with
+/// [`StoreError::NotAFile`].
+pub fn open_regular(path: &Path) -> Result<File, StoreError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     let file = File::from(opened.map_err(|errno| match errno {
-        rustix::io::Errno::LOOP => StoreError::NotAFile { path: path.to_owned() },
+        rustix::io::Errno::LOOP | rustix::io::Errno::NXIO => {
+            StoreError::NotAFile { path: path.to_owned() }
+        }
         other => StoreError::at(path)(other.into()),
     })?);
     if file.metadata().map_err(StoreError::at(path))?.is_file() {

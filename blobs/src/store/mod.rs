@@ -18,7 +18,8 @@ use std::{
 
 use windlass_core::Digest;
 
-pub(crate) use intake::{Content, hash_open, open_regular};
+pub use intake::open_regular;
+pub(crate) use intake::{Content, hash_open};
 pub use writer::BlobWriter;
 
 /// Names `bytes`.

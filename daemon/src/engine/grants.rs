@@ -7,7 +7,9 @@ use windlass_core::{
 use windlass_proto::worker::v1::{Directive, LeaseProof, directive::Action};
 
 use super::{
-    EngineError, Grant, Poll, Reply, inputs,
+    EngineError, Grant, Poll, Reply,
+    args::Found,
+    inputs,
     live::{LiveAttempt, LiveRun},
     thread::Engine,
 };
@@ -118,7 +120,8 @@ impl Engine {
             let taken = self.queue.take(&seat.free(), seat.capacity());
             let Some((run, ready)) = taken else { break };
             if let Some(grant) = self.grant_one(worker, run, ready)? {
-                if let Some(size) = too_large(&grant) {
+                let size = grant.size();
+                if size > MAX_TASK_BYTES {
                     let told = format!(
                         "its arguments and environment are {size} bytes, more than {MAX_TASK_BYTES}; \
                          hand large values on as outputs or files"
@@ -126,7 +129,7 @@ impl Engine {
                     self.fail_start(grant.key, told)?;
                     continue;
                 }
-                bytes += grant.size();
+                bytes += size;
                 grants.push(grant);
             }
             if bytes > MAX_GRANT_BYTES {
@@ -172,9 +175,12 @@ impl Engine {
             record: None,
         };
         attempts::insert(self.writer.tx()?, &row)?;
-        let mut given = inputs::collect(live, step);
         let reduces = inputs::reduces(live, step);
-        keep_found(live, step, reduces);
+        let found = inputs::arguments(live, step, reduces);
+        let mut given = inputs::collect(live, step, &found, reduces);
+        if !reduces && live.finds_arguments(step) {
+            keep_found(live, step, &found);
+        }
         let failed = inputs::failed_need(live, step);
         let (shared, path) = (Arc::clone(&live.shared), live.path(step));
         let template = live.machine.key(step).map_or(step, |key| key.template);
@@ -284,12 +290,6 @@ impl Engine {
     }
 }
 
-/// The size of a task that no message can carry.
-fn too_large(grant: &Grant) -> Option<usize> {
-    let size = grant.size();
-    (size > MAX_TASK_BYTES).then_some(size)
-}
-
 impl Grant {
     /// About how many bytes its task has.
     fn size(&self) -> usize {
@@ -301,12 +301,8 @@ impl Grant {
     }
 }
 
-/// Keeps the arguments of an attempt where the plan does not hold them.
-fn keep_found(live: &mut LiveRun, step: StepIndex, reduces: bool) {
-    if reduces || !live.finds_arguments(step) {
-        return;
-    }
-    let found = live.arguments(step);
+/// Keeps the arguments of an attempt, which the plan does not hold.
+fn keep_found(live: &mut LiveRun, step: StepIndex, found: &[(String, Found)]) {
     let args = found.iter().map(|(name, found)| found.to_record(name)).collect();
     live.entries.insert(step, Arc::new(EntryRecord { args, items: Vec::new() }));
     live.new_entries.push(step);

@@ -16,12 +16,17 @@ use super::{
 /// Where a step comes in the order of the plan: place and ordinal, level by level.
 type Order = Vec<(usize, u32)>;
 
-/// Collects what `step` gets: a Python function the outputs that it names, a command the outputs
-/// of every step above, the nearest of a name; and every step the changes of files above it.
-pub(super) fn collect(run: &LiveRun, step: StepIndex) -> FromAbove {
-    let (found, reduces) = (arguments(run, step), reduces(run, step));
+/// Collects what `step`, whose arguments are `found`, gets: a Python function the outputs that it
+/// names, a command the outputs of every step above, the nearest of a name; and every step the
+/// changes of files above it.
+pub(super) fn collect(
+    run: &LiveRun,
+    step: StepIndex,
+    found: &[(String, Found)],
+    reduces: bool,
+) -> FromAbove {
     let mut given = FromAbove::default();
-    for (name, found) in &found {
+    for (name, found) in found {
         given.args.extend(found.to_task(name));
         if let Found::Secret(secret) = found {
             given.secret_args.push((name.clone(), secret.clone()));
@@ -33,14 +38,14 @@ pub(super) fn collect(run: &LiveRun, step: StepIndex) -> FromAbove {
     let (nearest, layers) = walk(run, step, reduces);
     let action = run.template(step).and_then(|planned| planned.spec.as_ref()?.action.as_ref());
     let python = reduces || matches!(action, Some(Action::Python(_)));
-    given.inputs = if python { named(&found) } else { nearest };
+    given.inputs = if python { named(found) } else { nearest };
     given.layers = layers;
     given
 }
 
 /// The arguments of an attempt; a reducer has one, the list of what the instances gave.
-fn arguments(run: &LiveRun, step: StepIndex) -> Vec<(String, Found)> {
-    if !reduces(run, step) {
+pub(super) fn arguments(run: &LiveRun, step: StepIndex, reduces: bool) -> Vec<(String, Found)> {
+    if !reduces {
         return run.arguments(step);
     }
     let name = run.template(step).map(|planned| planned.reduce_arg.clone()).unwrap_or_default();

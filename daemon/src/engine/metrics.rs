@@ -1,18 +1,15 @@
 use std::collections::HashSet;
 
-use windlass_proto::common::v1::MetricPoint;
+use windlass_proto::{
+    common::v1::MetricPoint,
+    limits::{MAX_METRIC_NAMES, MAX_METRIC_POINTS},
+};
 
 use super::{EngineError, Proof, thread::Engine};
 use crate::{
     fleet::SessionId,
     store::{attempts::AttemptKey, metrics},
 };
-
-/// Most points of one attempt.
-const MAX_POINTS: u64 = 1_000_000;
-
-/// Most names of metrics of one attempt.
-const MAX_NAMES: usize = 1_000;
 
 /// What is known of an attempt's points.
 #[derive(Default)]
@@ -31,10 +28,13 @@ impl Extent {
         new.dedup_by_key(|point| point.sequence);
         let limit = |what, limit| Some(EngineError::Limit { what, limit });
         for (place, point) in new.iter().enumerate() {
-            let refused = if point.sequence > MAX_POINTS {
-                limit("metric points of an attempt", usize::try_from(MAX_POINTS).unwrap_or(0))
-            } else if !self.names.contains(&point.name) && self.names.len() == MAX_NAMES {
-                limit("names of metrics of an attempt", MAX_NAMES)
+            let refused = if point.sequence > MAX_METRIC_POINTS {
+                limit(
+                    "metric points of an attempt",
+                    usize::try_from(MAX_METRIC_POINTS).unwrap_or(0),
+                )
+            } else if !self.names.contains(&point.name) && self.names.len() == MAX_METRIC_NAMES {
+                limit("names of metrics of an attempt", MAX_METRIC_NAMES)
             } else {
                 None
             };

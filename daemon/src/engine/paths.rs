@@ -37,11 +37,11 @@ impl LiveRun {
 
     /// The step at a path, as far as it is there already.
     pub(super) fn find(&self, path: &str) -> Option<StepIndex> {
+        let top: Vec<StepIndex> = (0..self.machine.graph().top()).map(StepIndex).collect();
         let mut found = None;
         for part in path.split('/') {
             let (name, ordinals) =
                 part.split_once('[').map_or((part, ""), |(name, rest)| (name, rest));
-            let top = (0..self.machine.graph().top()).map(StepIndex).collect::<Vec<_>>();
             let beside = found.map_or(top.as_slice(), |around| self.machine.children(around));
             let mut step = *beside.iter().find(|step| self.name(**step) == name)?;
             for ordinal in ordinals.split('[').filter(|ordinal| !ordinal.is_empty()) {

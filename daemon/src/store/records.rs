@@ -100,7 +100,7 @@ pub(crate) struct CallerEnvironment {
     /// Values of the secrets that the pipeline declares.
     #[prost(map = "string, bytes", tag = "2")]
     pub(crate) secrets: HashMap<String, prost::bytes::Bytes>,
-    /// Written last: a file that was cut short has it not.
+    /// Set in the file alone, and written last: a file that was cut short has it not.
     #[prost(bool, tag = "15")]
     pub(crate) whole: bool,
 }

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
+use prost::Message;
 use windlass_core::{Digest, StepPath};
 use windlass_proto::{
     common::v1::{Artifact, CallRecord, Output, artifact::Kind},
@@ -13,7 +14,6 @@ use super::{
 use crate::mask::Masks;
 use crate::step_file;
 use crate::workspace::{ArtifactFact, Captured, Entry, Listing, Prepared as Place, Skipped};
-use prost::Message;
 
 /// Bytes of artifacts that a report names; the change set has all of them.
 const MAX_ARTIFACT_BYTES: usize = 2 << 20;

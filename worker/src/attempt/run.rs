@@ -122,14 +122,17 @@ impl Attempt<'_> {
     /// good becomes a small one that says why: somebody has to learn of the end.
     async fn send(&self, report: ReportAttemptRequest) -> Vec<AttemptLease> {
         let small = ReportAttemptRequest {
-            outputs: Vec::new(),
-            artifacts: Vec::new(),
-            changes: String::new(),
-            metrics: Vec::new(),
-            calls: Vec::new(),
-            argv: report.argv.first().cloned().into_iter().collect(),
+            lease: report.lease.clone(),
             state: AttemptState::Failed.into(),
-            ..report.clone()
+            end: report.end.clone(),
+            stdout_size: report.stdout_size,
+            stderr_size: report.stderr_size,
+            system_size: report.system_size,
+            argv: report.argv.first().cloned().into_iter().collect(),
+            executor: report.executor.clone(),
+            environment_digest: report.environment_digest.clone(),
+            lease_next: report.lease_next,
+            ..ReportAttemptRequest::default()
         };
         let refused = match self.context.daemon.report(report).await {
             Ok(answer) => return answer.leases,

@@ -76,8 +76,11 @@ impl RunsRpc {
             secrets: Some(request.secrets),
         };
         let Compiled { plan, secrets } = self.compiler.compile(source, offered).await?;
-        let environment =
-            CallerEnvironment { variables: request.environment, secrets, whole: true };
+        let environment = CallerEnvironment {
+            variables: request.environment,
+            secrets,
+            ..CallerEnvironment::default()
+        };
         let flow = flow(&plan, request.priority);
         let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
@@ -126,8 +129,11 @@ impl RunsRpc {
             target: old.target,
             ..Run::default()
         };
-        let environment =
-            CallerEnvironment { variables: request.environment, secrets, whole: true };
+        let environment = CallerEnvironment {
+            variables: request.environment,
+            secrets,
+            ..CallerEnvironment::default()
+        };
         let flow = flow(&plan, request.priority);
         let draft = Draft { request: id, name, plan, run, left_out, environment, flow };
         let (run, replayed) = self.submit(draft).await?;
